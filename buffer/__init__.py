@@ -1,0 +1,1 @@
+"""Bytes out, durably: the outbox, the only queue of the agent."""

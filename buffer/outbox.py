@@ -1,0 +1,94 @@
+"""The outbox: the contract of the only queue in the process.
+
+Events and the machine state they came from are committed together or not at all. Nothing may be sent that
+is not committed. Rows leave only by `ack` (confirmed) or `reject` (to the dead letters). The outbox knows
+no event: a message is its numbers, its topic and its bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+
+
+class Lane(IntEnum):
+    """Loss class of a stream, in the order of sending (event model §1.3)."""
+
+    PRODUCTION = 0
+    HEALTH = 1
+    MEASUREMENT = 2
+
+
+class Message(NamedTuple):
+    """One event as it goes on the wire. (`stream`, `epoch`, `seq`) is unique; `body` never changes."""
+
+    stream: str
+    epoch: str
+    seq: int
+    lane: Lane
+    type: str
+    topic: str
+    body: bytes
+
+
+class Stored(NamedTuple):
+    """A committed message. `position` grows in the order of the commits."""
+
+    position: int
+    message: Message
+
+
+class Depth(NamedTuple):
+    """How full the outbox is. `rows` and `bytes` count what is not confirmed; times are UTC microseconds."""
+
+    rows: int
+    bytes: int
+    oldest_at: int | None
+    dead: int
+    fill: float
+    """Share of `max_size` in use by everything in the file, 0 to 1."""
+
+
+class Outbox(Protocol):
+    """Store and forward. `append` calls are committed in the order in which they were called."""
+
+    async def open(self) -> None:
+        """Open or create the database; a damaged one is moved aside (see `quarantined`). Raises `OutboxError`."""
+
+    @property
+    def epoch(self) -> str:
+        """Epoch of every sequence in this database (event model §1.3)."""
+
+    async def append(self, messages: Sequence[Message], *, states: Mapping[str, bytes]) -> None:
+        """Commit the messages and the states in one transaction; return when they are on the disk.
+
+        The call takes its place in the queue at once, before the first suspension, so that callers who
+        call in order are committed in order. Waits while the disk or the quota is full: that is the back-pressure.
+        """
+
+    async def load_state(self, key: str) -> bytes | None: ...
+
+    async def next_batch(self, limit: int, *, lane: Lane, after: int = 0) -> Sequence[Stored]:
+        """Committed, unconfirmed messages of a lane with position > `after`, oldest first. Never waits."""
+
+    async def wait(self) -> None:
+        """Return when something has been committed since the last call of `wait`."""
+
+    async def ack(self, positions: Sequence[int]) -> None:
+        """Confirmed: never sent again by itself. Returns at once; it is committed with the next transaction
+        or within a second. A crash before that sends the same bytes again."""
+
+    async def reject(self, position: int, reason: str) -> None:
+        """Move a message to the dead letters with the reason; durable on return."""
+
+    async def depth(self) -> Depth: ...
+
+    async def close(self) -> None:
+        """Commit what is queued and close. Safe twice."""
+
+
+class OutboxError(Exception):
+    """The outbox cannot be used: newer schema, locked by another program, no permission. Says what to do."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code

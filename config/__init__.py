@@ -1,0 +1,1 @@
+"""The typed configuration, the YAML loader and every configuration fault."""

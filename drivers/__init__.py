@@ -1,0 +1,1 @@
+"""Readings in: one folder per protocol."""

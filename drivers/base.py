@@ -1,0 +1,83 @@
+"""What a driver is and what it hands over.
+
+A driver is one connection to one device. It turns the protocol's answers into `Reading`s and nothing
+else: no retry, no logging, no clock. One bad tag is a BAD reading and the others go on; only the loss of
+the connection is an exception. The collector owns retry, time limits, time stamps and logging.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple, Protocol, TypeAlias
+
+from config.model import DeviceOptions
+
+Value: TypeAlias = bool | int | float | str
+Micros: TypeAlias = int
+"""Microseconds: UTC since 1970 for a point in time, a plain span otherwise."""
+
+
+class Quality(IntEnum):
+    """Quality of a reading, ordered from best to worst (OPC UA Part 8, severity bits of the StatusCode)."""
+
+    GOOD = 0
+    UNCERTAIN = 1
+    BAD = 2
+
+
+class Reading(NamedTuple):
+    """One tag as it was read.
+
+    `value` is None exactly when `quality` is BAD: an error never becomes a value.
+    `source_time` is the device's own time in UTC microseconds, None where the protocol has none (Modbus).
+    `detail` is the symbolic reason of a quality that is not GOOD, e.g. `BadNodeIdUnknown` or
+    `illegal data address (exception 2)`; it is empty for GOOD.
+    """
+
+    tag: str
+    value: Value | None
+    quality: Quality = Quality.GOOD
+    source_time: Micros | None = None
+    detail: str = ""
+
+
+class Batch(NamedTuple):
+    """What one `read` brought, oldest first. A tag may occur more than once (queued notifications).
+
+    `overflow` names the tags whose values were lost in the device's queue since the last batch.
+    `restarted` is True in the first batch after the driver found out that the PLC itself restarted.
+    An unchanged value may be the very same `Reading` object as in the batch before.
+    """
+
+    device: str
+    readings: Sequence[Reading]
+    overflow: frozenset[str] = frozenset()
+    restarted: bool = False
+
+
+class Driver(Protocol):
+    """One connection to one device. Calls never overlap. A driver object is used for one connection only."""
+
+    async def connect(self) -> None:
+        """Open the connection and set up what reading needs. Raises `DriverError`; bad tags do not raise."""
+
+    async def read(self) -> Batch:
+        """Wait for the next batch (tick or notification) and return it. Raises `ConnectionLost`.
+
+        A Modbus-like driver returns one batch per tick with every tag that is due.
+        A subscription returns what has been notified; it may return an empty batch as a sign of life.
+        Cancelling it ends the pending request; the connection is closed by the collector afterwards.
+        """
+
+    async def close(self) -> None:
+        """Free the connection. Safe before `connect`, safe twice, never raises, bounded by the time-out."""
+
+
+class DriverSpec(Protocol):
+    """What `drivers.<name>` offers as the module-level `SPEC`. Importing it must not import the library."""
+
+    @property
+    def options(self) -> type[DeviceOptions]:
+        """The pydantic model of a device of this driver."""
+
+    def open(self, name: str, options: DeviceOptions) -> Driver:
+        """A new driver for one connection to the device `name`. Only stores; imports the library here."""

@@ -1,0 +1,1 @@
+"""The local socket through which the CLI talks to the running agent."""

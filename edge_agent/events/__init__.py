@@ -1,0 +1,1 @@
+"""Event types, envelope, codec and JSON Schemas: the wire contract."""

@@ -1,0 +1,1 @@
+"""Tags in, events out: pure parts without clock, I/O or logging."""

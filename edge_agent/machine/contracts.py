@@ -1,0 +1,51 @@
+"""What the runtime and `replay` need of a machine: the one pure step.
+
+A machine owns its streams: the next sequence numbers are part of its state, and the state is committed in
+the same transaction as the events, so no number exists without a row and a roll-back returns it. All
+methods are pure: time comes in, nothing is logged, the same inputs give the same outputs.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from drivers.base import Batch
+from edge_agent.clock import Instant
+from edge_agent.events.types import AgentWarning, Event
+
+State = Any
+"""Opaque outside `edge_agent/machine`; immutable."""
+
+
+class Outcome(NamedTuple):
+    """What a step gave. `store`: the state must be committed even if there is no event (a baseline moved, a
+    candidate appeared); the last-sample time alone is no reason, the heartbeat stores it every 5 s."""
+
+    state: State
+    events: Sequence[Event] = ()
+    warnings: Sequence[AgentWarning] = ()
+    store: bool = False
+
+
+class Machine(Protocol):
+    name: str
+    devices: frozenset[str]
+    """Devices whose batches concern this machine."""
+
+    def initial(self, now: Instant) -> Outcome:
+        """First start in an epoch."""
+
+    def restore(self, saved: bytes, now: Instant) -> Outcome:
+        """Start of the agent with a stored state: a gap with cause `agent_down` begins at its last sample."""
+
+    def step(self, state: State, batch: Batch, now: Instant) -> Outcome: ...
+
+    def due(self, state: State) -> int | None:
+        """When `tick` must be called next, on the monotonic clock (µs)."""
+
+    def tick(self, state: State, now: Instant) -> Outcome: ...
+
+    def dump(self, state: State) -> bytes:
+        """The state for the outbox, with the time of the last good sample."""
+
+    def describe(self, state: State) -> dict[str, Any]:
+        """For `status`, `cur/*` and the page: state, since, open downtime, counters; plain JSON values."""

@@ -1,0 +1,1 @@
+"""Timelines through the rules: test, replay."""
