@@ -41,11 +41,7 @@ Duration = Annotated[
     int, BeforeValidator(duration), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"})
 ]
 """Microseconds."""
-Size = Annotated[
-    int, BeforeValidator(size), WithJsonSchema({"type": "string", "pattern": f"^{_SIZE.pattern}$"})
-]
+Size = Annotated[int, BeforeValidator(size), WithJsonSchema({"type": "string", "pattern": f"^{_SIZE.pattern}$"})]
 """Bytes."""
-Rate = Annotated[
-    float, BeforeValidator(rate), WithJsonSchema({"type": "string", "pattern": f"^{_RATE.pattern}$"})
-]
+Rate = Annotated[float, BeforeValidator(rate), WithJsonSchema({"type": "string", "pattern": f"^{_RATE.pattern}$"})]
 """Pieces per second."""

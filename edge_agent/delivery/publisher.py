@@ -42,9 +42,7 @@ class Publisher(Protocol):
         """Open a new connection with `will`, publish `birth` (both retained) and wait until it is confirmed.
         Raises `NotConnected` or `Forbidden`."""
 
-    def publish(
-        self, message: Message, *, retain: bool = False, replay: bool = False
-    ) -> "asyncio.Future[None]":
+    def publish(self, message: Message, *, retain: bool = False, replay: bool = False) -> "asyncio.Future[None]":
         """Send at QoS 1. Messages leave in the order of the calls. The future is done when the broker has
         confirmed, or holds `NotConnected`, `Rejected` or `Forbidden`. `replay` marks a late sending."""
 
