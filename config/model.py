@@ -4,9 +4,9 @@ Frozen; names are those of the YAML. Durations are integer microseconds, sizes b
 (see `units`). A driver adds its own options by subclassing `DeviceOptions` and `TagOptions`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -129,8 +129,22 @@ class TagOptions(Options):
     """How often the tag is read; default: that of the device."""
 
 
+class Warned(NamedTuple):
+    """Something allowed that is probably not meant. `path` leads to the value from the device, as in
+    pydantic's `loc`: `("tags", "kwh", "holding")`."""
+
+    code: str
+    path: tuple[str, ...]
+    message: str
+    fix: str = ""
+
+
 class DeviceOptions(Options):
-    """What every driver's device knows; `tags` is narrowed by the driver to its own tag model."""
+    """What every driver's device knows; `tags` is narrowed by the driver to its own tag model.
+
+    A validator of a driver's model reports a fault of the catalogue as `PydanticCustomError("E302", text)`:
+    the error's type is the code, its context may hold `why` and `fix`.
+    """
 
     driver: str
     scan: Duration = 1_000_000
@@ -149,6 +163,10 @@ class DeviceOptions(Options):
     def value_type(self, tag: str) -> str:
         """Type word of a tag's value before scaling: `bool int16 … float64 bcd16 bcd32 string`."""
         raise NotImplementedError
+
+    def warnings(self) -> Sequence[Warned]:
+        """What the loader warns about in this device."""
+        return ()
 
     def period(self, tag: str) -> int:
         """Longest time between two samples of a live tag, in microseconds: scan or sampling and publishing."""

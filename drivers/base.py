@@ -73,7 +73,12 @@ class Driver(Protocol):
 
 
 class DriverSpec(Protocol):
-    """What `drivers.<name>` offers as the module-level `SPEC`. Importing it must not import the library."""
+    """What `drivers.<name>` offers: its module-level `SPEC` is the class, called without arguments.
+
+    An agent makes one object of it (see `registry.Drivers`). What the devices of one agent share, e.g. one TCP
+    connection for the units behind a gateway, lives in that object and nowhere else: two agents fit in one
+    process. Neither importing the package nor making the object nor `options` imports the protocol's library.
+    """
 
     @property
     def options(self) -> type[DeviceOptions]:
