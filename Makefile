@@ -1,0 +1,68 @@
+# Two commands do all set-up: `make demo` and `make test`. Everything lands in .venv and in tests/peers/node_modules.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+BIN := .venv/bin
+LOCKS := requirements-build.lock requirements.lock requirements-test.lock
+DEMO_STAMP := .venv/.ready-demo-$(shell cat requirements-build.lock requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
+TEST_STAMP := .venv/.ready-test-$(shell cat $(LOCKS) pyproject.toml | cksum | cut -d' ' -f1)
+PEERS_LOCK := $(wildcard tests/peers/package-lock.json)
+PEERS_STAMP := $(if $(PEERS_LOCK),tests/peers/node_modules/.ready-$(shell cat $(PEERS_LOCK) /dev/null | cksum | cut -d' ' -f1))
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help demo test check torture bench wheel lock clean system
+
+help:
+	@echo 'make demo     a simulated line, a broker and the agent, with live events'
+	@echo 'make test     everything that is checked: style, types, layers, tests'
+	@echo 'make check    style, types and layers only'
+	@echo 'make torture  the long forms of the crash and load tests'
+	@echo 'make wheel    dist/edge_agent-*.whl'
+	@echo 'make lock     write the lock files again from pyproject.toml'
+	@echo 'make clean    remove what the commands above have made'
+
+demo: $(DEMO_STAMP)
+	@$(BIN)/edge-agent demo $(ARGS)
+
+test: $(TEST_STAMP) system $(PEERS_STAMP)
+	@$(BIN)/nox -s check tests
+
+check: $(TEST_STAMP)
+	@$(BIN)/nox -s check
+
+torture: $(TEST_STAMP) system $(PEERS_STAMP)
+	@$(BIN)/nox -s torture
+
+wheel: $(TEST_STAMP)
+	@$(BIN)/nox -s wheel
+
+lock: $(TEST_STAMP)
+	@$(BIN)/nox -s lock
+
+clean:
+	rm -rf .venv .nox dist data tests/peers/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+system:
+	@packaging/system-packages.sh mosquitto mosquitto_sub strace node npm
+
+.venv/bin/python:
+	@packaging/create-venv.sh .venv
+
+$(DEMO_STAMP): | .venv/bin/python
+	@echo 'Installing what the agent needs into .venv'
+	@$(PIP) --require-hashes -r requirements-build.lock -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@rm -f .venv/.ready-demo-* && touch $@
+
+$(TEST_STAMP): $(DEMO_STAMP) | .venv/bin/python
+	@echo 'Installing what the tests need into .venv'
+	@$(PIP) --require-hashes -r requirements-test.lock
+	@rm -f .venv/.ready-test-* && touch $@
+
+$(PEERS_STAMP): | system
+	@echo 'Installing the test servers into tests/peers/node_modules'
+	@cd tests/peers && npm ci --prefer-offline --no-audit --no-fund --loglevel=error
+	@touch $@

@@ -1,0 +1,57 @@
+"""The one runner behind `make`: style, types, layers, tests, wheel, lock files. Runs in the environment it is in."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "none"
+nox.options.stop_on_first_error = True
+os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+
+
+@nox.session
+def check(session: nox.Session) -> None:
+    """Style, types and layers."""
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+    session.run("lint-imports", "--no-logo")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Everything under tests/. The last line of the output is pytest's own."""
+    logging.getLogger("nox").setLevel(logging.ERROR)
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def torture(session: nox.Session) -> None:
+    """The long forms of the tests marked `torture`: more kills, more injected faults, longer outages."""
+    session.run("python", "-m", "pytest", "-m", "torture", "--timeout=0", "-s", env={"EDGE_AGENT_TORTURE": "1"})
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """dist/edge_agent-*.whl, from the locked build tools."""
+    session.run("python", "-m", "build", "--wheel", "--no-isolation", "--outdir", "dist", ".")
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """The three lock files, with hashes, for every platform and Python that is supported; no registry is named."""
+    compile_ = (
+        *("uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"),
+        *("--no-emit-index-url", "--no-header"),
+    )
+    everything = ("--extra", "fast", "--extra", "test", "--extra", "dev", "--group", "build")
+    bounds = ("-c", "requirements.lock", "-c", "requirements-test.lock")
+    run_time = ("pyproject.toml", "--extra", "fast")
+    session.run(*compile_, *run_time, "-o", "requirements.lock", *session.posargs)
+    session.run(
+        *compile_, "pyproject.toml", *everything, *bounds[:2], "-o", "requirements-test.lock", *session.posargs
+    )
+    session.run(*compile_, "--group", "build", *bounds, "-o", "requirements-build.lock", *session.posargs)
