@@ -45,6 +45,7 @@ class Batch(NamedTuple):
 
     `overflow` names the tags whose values were lost in the device's queue since the last batch.
     `restarted` is True in the first batch after the driver found out that the PLC itself restarted.
+    `missed` counts the ticks skipped since the last batch because reading took longer than the scan.
     An unchanged value may be the very same `Reading` object as in the batch before.
     """
 
@@ -52,6 +53,7 @@ class Batch(NamedTuple):
     readings: Sequence[Reading]
     overflow: frozenset[str] = frozenset()
     restarted: bool = False
+    missed: int = 0
 
 
 class Driver(Protocol):

@@ -1,0 +1,41 @@
+"""The driver of simulated devices: connect, read, close and nothing more."""
+
+import asyncio
+
+from drivers.base import Batch, Micros
+from drivers.errors import ConnectionLost
+from drivers.simulated.options import SimulatedDevice
+from drivers.simulated.signals import reading
+from drivers.ticker import Ticker
+
+
+class SimulatedDriver:
+    """One connection. The constructor only stores; see `drivers.base.Driver` for what holds when."""
+
+    def __init__(self, name: str, options: SimulatedDevice) -> None:
+        self._name = name
+        self._options = options
+        self._ticker = Ticker(options.period(tag) for tag in options.tags)
+        self._connected_at: Micros | None = None
+
+    async def connect(self) -> None:
+        self._connected_at = _now()
+
+    async def read(self) -> Batch:
+        if self._connected_at is None:
+            raise ConnectionLost(f"{self._name} is not connected", code="C501", reason="session_lost")
+        due, missed = await self._ticker.tick()
+        elapsed = _now() - self._connected_at
+        readings = [
+            reading(name, tag, elapsed)
+            for name, tag in self._options.tags.items()
+            if self._options.period(name) in due
+        ]
+        return Batch(self._name, readings, missed=missed)
+
+    async def close(self) -> None:
+        self._connected_at = None
+
+
+def _now() -> Micros:
+    return int(asyncio.get_running_loop().time() * 1_000_000)
