@@ -10,11 +10,11 @@ all events of a stream and type is put together once per encoder.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache, lru_cache
 from math import isfinite
-from typing import Any, NamedTuple, TypeAlias, get_args, get_type_hints
+from typing import Any, NamedTuple, TypeAlias, cast, get_args, get_type_hints
 
 from buffer.outbox import Lane, Message
 from config.model import Config
@@ -40,7 +40,7 @@ class Encoder:
         self._frames: dict[tuple[type[Data], Lane], _Frame] = {}
 
     def encode(self, event: Event) -> Message:
-        """The message of an event, ready for the outbox. Raises KeyError where the owner has no stream in the lane."""
+        """The message of an event, ready for the outbox. Raises KeyError for a lane the owner has no stream in."""
         kind = (type(event.data), event.lane)
         frame = self._frames.get(kind)
         if frame is None:
@@ -129,7 +129,7 @@ def data_json(data: Data) -> str:
 def as_wire(record: object) -> dict[str, Any]:
     """A record with the names and values of the wire; None is left out."""
     out = {}
-    for attribute, name, convert in _plan(type(record)):
+    for attribute, name, convert in _plan(cast(Hashable, type(record))):
         value = getattr(record, attribute)
         if value is not None:
             out[name] = value if convert is None else convert(value)
@@ -137,7 +137,7 @@ def as_wire(record: object) -> dict[str, Any]:
 
 
 @cache
-def _plan(record: type) -> tuple[tuple[str, str, Convert | None], ...]:
+def _plan(record: Any) -> tuple[tuple[str, str, Convert | None], ...]:
     """(attribute, name on the wire, conversion) for each field of a record class."""
     hints = get_type_hints(record)
     return tuple((f.name, f.name.rstrip("_"), _conversion(f.name, hints[f.name])) for f in fields(record))
