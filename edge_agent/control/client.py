@@ -1,0 +1,82 @@
+"""The CLI's side of the local socket: plain blocking calls."""
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from edge_agent.control.place import UNIX, connect
+from edge_agent.control.protocol import ANSWER_LIMIT, decode, encode
+
+ANSWER_TIME = 5.0
+"""Seconds that the agent has to answer."""
+
+
+class NotRunning(Exception):
+    """Nobody listens on the socket: no agent runs with this buffer."""
+
+
+class NoAnswer(Exception):
+    """An agent is there but does not answer in time, or breaks off."""
+
+
+class Refused(Exception):
+    """The agent answered that it cannot do this; the text says why."""
+
+    def __init__(self, code: str, error: str) -> None:
+        super().__init__(error)
+        self.code = code
+
+
+class ControlClient:
+    """Talks to the agent whose socket is at `path`. Every call is a connection of its own.
+
+    Raises `NotRunning`, `NoAnswer`, `Refused`, and `PermissionError` when the agent runs as another user.
+    """
+
+    def __init__(self, path: Path, *, unix: bool = UNIX, answer_time: float = ANSWER_TIME) -> None:
+        self._path = path
+        self._unix = unix
+        self._answer_time = answer_time
+
+    def ask(self, do: str, **parameters: Any) -> Any:
+        """The result of a command."""
+        with closing(self._talk(do, parameters)) as lines:
+            return next(lines).get("result")
+
+    def stream(self, do: str, **parameters: Any) -> Iterator[dict[str, Any]]:
+        """`{"item": …}` and `{"dropped": n}` as they come, until the agent stops."""
+        with closing(self._talk(do, parameters)) as lines:
+            next(lines)
+            yield from lines
+
+    def _talk(self, do: str, parameters: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
+        try:
+            sock, token = connect(self._path, self._answer_time, unix=self._unix)
+        except PermissionError:
+            raise
+        except TimeoutError as error:
+            raise NoAnswer("the agent does not accept connections") from error
+        except OSError as error:
+            raise NotRunning(str(error)) from error
+        with sock:
+            request = {**parameters, "do": do}
+            if token is not None:
+                request["token"] = token
+            try:
+                sock.sendall(encode(request))
+                with sock.makefile("rb") as lines:
+                    yield self._first(lines.readline(ANSWER_LIMIT))
+                    sock.settimeout(None)
+                    while line := lines.readline(ANSWER_LIMIT):
+                        yield decode(line)
+            except TimeoutError as error:
+                raise NoAnswer(f"the agent has not answered in {self._answer_time:g} s") from error
+            except (ConnectionError, ValueError) as error:
+                raise NoAnswer("the agent broke off its answer") from error
+
+    def _first(self, line: bytes) -> dict[str, Any]:
+        answer = decode(line)
+        if not answer.get("ok"):
+            raise Refused(str(answer.get("code", "failed")), str(answer.get("error", "the agent refused")))
+        return answer
