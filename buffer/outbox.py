@@ -5,9 +5,10 @@ is not committed. Rows leave only by `ack` (confirmed) or `reject` (to the dead 
 no event: a message is its numbers, its topic and its bytes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 
 class Lane(IntEnum):
@@ -58,11 +59,38 @@ class Outbox(Protocol):
     def epoch(self) -> str:
         """Epoch of every sequence in this database (event model §1.3)."""
 
-    async def append(self, messages: Sequence[Message], *, states: Mapping[str, bytes]) -> None:
+    @property
+    def fresh(self) -> bool:
+        """True until the first message of this epoch is stored, over restarts too: `agent.started` is due with
+        `prev_epoch`, or `data.loss` where that is unknown. The three below are set only while this is true."""
+
+    @property
+    def prev_epoch(self) -> str | None:
+        """Epoch before this one in the same database, if known."""
+
+    @property
+    def prev_last_seq(self) -> Mapping[str, int]:
+        """Highest number of each stream in `prev_epoch`."""
+
+    @property
+    def quarantined(self) -> Path | None:
+        """Where the damaged database was moved to, for which this one was made."""
+
+    @property
+    def clean_stop(self) -> bool:
+        """Whether the last process closed this database; true for a new one."""
+
+    @property
+    def full(self) -> bool:
+        """Whether appends are waiting for room, on the disk or in `max_size` (S702)."""
+
+    def append(self, messages: Sequence[Message], *, states: Mapping[str, bytes]) -> Coroutine[Any, Any, None]:
         """Commit the messages and the states in one transaction; return when they are on the disk.
 
         The call takes its place in the queue at once, before the first suspension, so that callers who
         call in order are committed in order. Waits while the disk or the quota is full: that is the back-pressure.
+        A caller that is cancelled does not take the append back. Raises `SequenceError` for numbers that do not
+        follow, and then nothing of this append is stored; other appends are untouched.
         """
 
     async def load_state(self, key: str) -> bytes | None: ...
@@ -86,8 +114,27 @@ class Outbox(Protocol):
         """Commit what is queued and close. Safe twice."""
 
 
+class Damaged(NamedTuple):
+    """A stored message that could not be read back as it was written. It is in the dead letters and is never
+    sent. The numbers are None where they cannot be trusted."""
+
+    position: int
+    stream: str | None
+    epoch: str | None
+    seq: int | None
+    reason: str
+
+
+class SequenceError(Exception):
+    """Appended numbers do not follow those stored: a fault of the program, not of the disk."""
+
+
 class OutboxError(Exception):
-    """The outbox cannot be used: newer schema, locked by another program, no permission. Says what to do."""
+    """The outbox cannot be used. Says what to do.
+
+    S701 locked by another program, S702 no room, S704 newer schema, S705 cannot be opened (permission, folder),
+    S706 not an outbox, S707 damaged while in use (the next `open` moves it aside), S708 closed.
+    """
 
     def __init__(self, message: str, *, code: str) -> None:
         super().__init__(message)
