@@ -1,0 +1,162 @@
+"""Keeps a connection to the broker and a session on it: connects, backs off, reports, says goodbye.
+
+What to do about a failure is in its name: `NotConnected` waits and tries again, `Rejected` sets one message aside
+and goes on (see `session`), `Forbidden` stops the sending and tries again slowly; so does a client id in use by
+two. Collecting and storing go on meanwhile.
+
+It ends by cancellation: nothing new is sent, what is in flight gets two seconds to be confirmed, and the status
+is published as off line.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from buffer.outbox import Message, Outbox
+from edge_agent.backoff import Backoff
+from edge_agent.clock import SECOND, Clock
+from edge_agent.delivery.publisher import Forbidden, Publisher, PublishError, Rejected
+from edge_agent.delivery.retained import Retained
+from edge_agent.delivery.session import Session
+
+log = logging.getLogger(__name__)
+
+PARTING_LIMIT = 2.0
+"""Seconds that the end of a connection that still works waits for confirmations."""
+SNAPSHOTS_EVERY = 1.0
+"""Seconds between two rounds of changed snapshots."""
+SETTLED = 10 * SECOND
+"""A connection that lived so long was a good one: the next wait starts small again."""
+
+
+class Listener(Protocol):
+    """Who wants to know: health, `connection.changed`. Called in the event loop; must not raise."""
+
+    def connected(self) -> None: ...
+
+    def disconnected(self, error: PublishError, retry_in: float) -> None:
+        """Called for each failed attempt too; `retry_in` is seconds."""
+
+    def confirmed(self, count: int) -> None: ...
+
+    def rejected(self, message: Message, error: Rejected) -> None:
+        """The message is in the dead letters now; somebody has to declare it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """How the agent shows on its status topic; each is made when it is needed."""
+
+    birth: Callable[[], Message]
+    will: Callable[[], Message]
+    farewell: Callable[[], Message]
+
+
+class Forwarder:
+    """One outbox to one publisher. `run` it for as long as the agent runs."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        publisher: Publisher,
+        clock: Clock,
+        *,
+        presence: Presence,
+        retained: Retained,
+        listener: Listener,
+        random: Random,
+    ) -> None:
+        self._outbox = outbox
+        self._publisher = publisher
+        self._clock = clock
+        self._presence = presence
+        self._retained = retained
+        self._listener = listener
+        self._backoff = Backoff(1 * SECOND, 60 * SECOND, random)
+        self._careful = Backoff(20 * SECOND, 60 * SECOND, random)
+        self._session: Session | None = None
+        self._highest = 0
+        self._reported: str | None = None
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_outbox(), name="forwarder: commits")
+            group.create_task(self._watch_snapshots(), name="forwarder: snapshots")
+            while True:
+                error = await self._connect_and_send()
+                wait = self._wait_after(error)
+                self._offline(error, wait)
+                await self._clock.sleep(wait)
+
+    async def _connect_and_send(self) -> PublishError:
+        """One connection from birth to end; why it ended."""
+        try:
+            await self._publisher.connect(self._presence.will(), self._presence.birth())
+        except PublishError as error:
+            return error
+        began = self._clock.now().mono
+        session = Session(
+            self._outbox,
+            self._publisher,
+            self._retained,
+            resent=self._highest,
+            on_confirmed=self._listener.confirmed,
+            on_rejected=self._listener.rejected,
+        )
+        self._session = session
+        self._online()
+        try:
+            return await session.run()
+        finally:
+            self._session = None
+            self._highest = session.highest
+            if self._clock.now().mono - began > SETTLED:
+                self._backoff.reset()
+                self._careful.reset()
+            await self._part(session)
+
+    async def _part(self, session: Session) -> None:
+        """A connection that still works is left in order: confirmations first, then the farewell."""
+        if not self._publisher.lost.done():
+            try:
+                async with asyncio.timeout(PARTING_LIMIT):
+                    await session.drained()
+                    await self._publisher.publish(self._presence.farewell(), retain=True)
+            except (TimeoutError, PublishError) as error:
+                log.debug("parted from the broker without a farewell: %r", error)
+        await self._publisher.close()
+        await session.settle()
+
+    def _wait_after(self, error: PublishError) -> float:
+        """Seconds until the next attempt."""
+        careful = isinstance(error, Forbidden) or error.code == "B604"
+        return (self._careful if careful else self._backoff).next()
+
+    def _online(self) -> None:
+        log.info("connected to the broker" if self._reported is None else "the broker is back")
+        self._reported = None
+        self._listener.connected()
+
+    def _offline(self, error: PublishError, wait: float) -> None:
+        level = logging.DEBUG if self._reported == error.code else logging.WARNING
+        self._reported = error.code
+        log.log(level, "%s %s Events are stored; next attempt in %.0f s.", error.code, error, wait)
+        if error.native:
+            log.debug("%s", error.native)
+        self._listener.disconnected(error, wait)
+
+    async def _watch_outbox(self) -> None:
+        while True:
+            await self._outbox.wait()
+            if self._session is not None:
+                self._session.committed()
+
+    async def _watch_snapshots(self) -> None:
+        while True:
+            await self._retained.changed.wait()
+            if self._session is not None:
+                self._session.snapshots_due()
+            await self._clock.sleep(SNAPSHOTS_EVERY)

@@ -1,0 +1,158 @@
+"""The publisher for MQTT 5 and 3.1.1: QoS 1, clean start, session expiry 0, a new connection each time.
+
+The database is the session: the broker keeps nothing for us but retained messages, and paho queues nothing,
+because nothing is published while disconnected and never more than the window. On MQTT 5 a message carries its
+content type and the user properties `published` (when this copy was sent) and `replay`.
+"""
+
+import asyncio
+import ssl
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from paho.mqtt.properties import Properties
+
+from buffer.outbox import Message
+from config.model import Mqtt
+from edge_agent.clock import Clock
+from edge_agent.delivery.connection import Connection, Login, Packed
+from edge_agent.delivery.publisher import NotConnected, PublishError
+from edge_agent.delivery.refusals import unusable_files
+from edge_agent.events.codec import stamp
+
+CLOUD_EVENT = b"application/cloudevents+json; charset=utf-8"
+PLAIN = b"application/json"
+
+
+class MqttPublisher:
+    """Fulfils `Publisher`. `password` is the resolved secret, `home` the folder relative file names start from."""
+
+    def __init__(
+        self, options: Mqtt, *, client_id: str, password: str | None, clock: Clock, home: Path = Path()
+    ) -> None:
+        self._options = options
+        self._client_id = client_id
+        self._password = password
+        self._clock = clock
+        self._home = home
+        self._v5 = options.protocol == "5"
+        self._connection: Connection | None = None
+        self._lost: asyncio.Future[PublishError] | None = None
+        self._packed: dict[tuple[bool, bool], Packed] = {}
+        self._packed_at = ""
+
+    @property
+    def window(self) -> int:
+        return self._connection.window if self._connection is not None else self._options.window
+
+    @property
+    def lost(self) -> "asyncio.Future[PublishError]":
+        if self._lost is None:
+            raise RuntimeError("lost is known after the first connect")
+        return self._lost
+
+    async def connect(self, will: Message, birth: Message) -> None:
+        await self.close()
+        connection = Connection(self._login(), self._options.window)
+        self._connection, self._lost = connection, connection.lost
+        try:
+            await connection.open(will, self._will_properties())
+            await self.publish(birth, retain=True)
+        except PublishError as error:
+            await self.close()
+            if isinstance(error, NotConnected) or error.code in ("B601", "B603"):
+                raise
+            raise NotConnected(f"The broker does not take the birth message: {error}", code=error.code) from error
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+
+    def publish(self, message: Message, *, retain: bool = False, replay: bool = False) -> "asyncio.Future[None]":
+        if self._connection is None:
+            refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            refused.set_exception(NotConnected("There is no connection to the broker.", code="B605"))
+            return refused
+        properties = self._properties(plain=message.seq == 0, replay=replay) if self._v5 else None
+        return self._connection.publish(message, retain=retain, properties=properties)
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    def _login(self) -> Login:
+        options = self._options
+        url = urlsplit(options.url)
+        secure = url.scheme == "mqtts"
+        return Login(
+            host=url.hostname or "127.0.0.1",
+            port=url.port or (8883 if secure else 1883),
+            client_id=self._client_id,
+            username=options.username,
+            password=self._password,
+            tls=self._tls() if secure else None,
+            ca_file=options.ca_file,
+            v5=self._v5,
+            keepalive=max(1, round(options.keepalive / 1e6)),
+            limit=options.timeout / 1e6,
+        )
+
+    def _tls(self) -> ssl.SSLContext:
+        options = self._options
+        named = {
+            "mqtt.ca_file": options.ca_file,
+            "mqtt.cert_file": options.cert_file,
+            "mqtt.key_file": options.key_file,
+        }
+        files = ", ".join(f"{key} ({name})" for key, name in named.items() if name)
+        try:
+            context = ssl.create_default_context(cafile=self._file(options.ca_file))
+            if options.cert_file is not None:
+                context.load_cert_chain(self._home / options.cert_file, self._file(options.key_file))
+        except OSError as error:  # ssl.SSLError is one
+            raise unusable_files(error, files=files) from error
+        return context
+
+    def _file(self, name: str | None) -> Path | None:
+        return None if name is None else self._home / name
+
+    def _will_properties(self) -> Properties | None:
+        return Packed(pack([content_type(PLAIN)])) if self._v5 else None
+
+    def _properties(self, *, plain: bool, replay: bool) -> Packed:
+        """Packed once per millisecond and kind; most of a burst shares one."""
+        now = stamp(self._clock.now().wall)
+        if now != self._packed_at:
+            self._packed_at = now
+            self._packed.clear()
+        packed = self._packed.get((plain, replay))
+        if packed is None:
+            packed = self._packed[plain, replay] = Packed(
+                pack(
+                    [
+                        content_type(PLAIN if plain else CLOUD_EVENT),
+                        user_property(b"published", now.encode()),
+                        user_property(b"replay", b"true" if replay else b"false"),
+                    ]
+                )
+            )
+        return packed
+
+
+def pack(properties: list[bytes]) -> bytes:
+    """Property length and properties, as they stand in a PUBLISH; shorter than 16 KiB."""
+    body = b"\x01\x01" + b"".join(properties)  # payload format: UTF-8
+    low, high = len(body) & 0x7F, len(body) >> 7
+    return (bytes([low | 0x80, high]) if high else bytes([low])) + body
+
+
+def content_type(value: bytes) -> bytes:
+    return b"\x03" + _text(value)
+
+
+def user_property(name: bytes, value: bytes) -> bytes:
+    return b"\x26" + _text(name) + _text(value)
+
+
+def _text(value: bytes) -> bytes:
+    return len(value).to_bytes(2, "big") + value

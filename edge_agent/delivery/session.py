@@ -1,0 +1,169 @@
+"""What is sent within one connection: snapshots first, then every lane from its oldest unconfirmed message.
+
+Lanes go in the order production, health, measurement; within a lane messages leave in the order of their
+commits, so the order within a stream holds. At most a window is unconfirmed. A session ends with the first
+failure that is not about one message alone; what it did not get confirmed, the next one sends again.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from buffer.outbox import Lane, Message, Outbox, Stored
+from edge_agent.delivery.publisher import NotConnected, Publisher, PublishError, Rejected
+from edge_agent.delivery.retained import Retained
+
+log = logging.getLogger(__name__)
+
+PAGE = 500
+"""Rows fetched at once."""
+
+
+@dataclass(slots=True)
+class _Queue:
+    """What of one lane was fetched. `fetched` is the last position; `dry` until something is committed."""
+
+    lane: Lane
+    page: deque[Stored] = field(default_factory=deque)
+    fetched: int = 0
+    dry: bool = False
+
+
+class Session:
+    """Sends over a publisher that is connected. `resent` is the highest position that was ever sent before."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        publisher: Publisher,
+        retained: Retained,
+        *,
+        resent: int,
+        on_confirmed: Callable[[int], None],
+        on_rejected: Callable[[Message, Rejected], None],
+    ) -> None:
+        self.highest = resent
+        self._resent = resent
+        self._outbox = outbox
+        self._publisher = publisher
+        self._retained = retained
+        self._on_confirmed = on_confirmed
+        self._on_rejected = on_rejected
+        self._queues = [_Queue(lane) for lane in Lane]
+        self._wake = asyncio.Event()
+        self._in_flight = 0
+        self._confirmed: list[int] = []
+        self._rejected: list[tuple[Stored, Rejected]] = []
+        self._failure: PublishError | None = None
+        self._snapshots_due = False
+
+    async def run(self) -> PublishError:
+        """Send until something ends it, and return what."""
+        lost = self._publisher.lost
+        lost.add_done_callback(lambda _: self._wake.set())
+        self._retained.all_changed()
+        self._snapshots_due = True
+        while True:
+            self._wake.clear()
+            await self.settle()
+            if self._failure is not None:
+                return self._failure
+            if lost.done():
+                return lost.result()
+            self._send_snapshots()
+            await self._fill_window()
+            await self._wake.wait()
+
+    def committed(self) -> None:
+        """There may be something new in the outbox."""
+        for queue in self._queues:
+            queue.dry = False
+        self._wake.set()
+
+    def snapshots_due(self) -> None:
+        self._snapshots_due = True
+        self._wake.set()
+
+    async def drained(self) -> None:
+        """Return when nothing is in flight any more; nothing new is sent meanwhile if `run` has ended."""
+        while self._in_flight:
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def settle(self) -> None:
+        """Book what the broker has said."""
+        if self._confirmed:
+            confirmed, self._confirmed = self._confirmed, []
+            await self._outbox.ack(confirmed)
+            self._on_confirmed(len(confirmed))
+        while self._rejected:
+            (position, message), error = self._rejected.pop(0)
+            log.warning("%s %s #%d is set aside: %s", error.code, message.stream, message.seq, error)
+            await self._outbox.reject(position, f"{error.code} {error}")
+            self._on_rejected(message, error)
+
+    async def _fill_window(self) -> None:
+        publisher = self._publisher
+        while self._in_flight < publisher.window and self._failure is None and not publisher.lost.done():
+            page = await self._next_page()
+            if page is None:
+                return
+            for _ in range(min(publisher.window - self._in_flight, len(page))):
+                stored = page.popleft()
+                confirmation = publisher.publish(stored.message, replay=stored.position <= self._resent)
+                self._in_flight += 1
+                confirmation.add_done_callback(partial(self._done, stored))
+                self.highest = max(self.highest, stored.position)
+
+    async def _next_page(self) -> deque[Stored] | None:
+        """Rows of the first lane that has some, in the order of sending."""
+        for queue in self._queues:
+            if not queue.page and not queue.dry:
+                queue.dry = True  # a commit while the rows are fetched takes it back
+                rows = await self._outbox.next_batch(PAGE, lane=queue.lane, after=queue.fetched)
+                if rows:
+                    queue.page.extend(rows)
+                    queue.fetched = rows[-1].position
+                    queue.dry = queue.dry and len(rows) < PAGE
+            if queue.page:
+                return queue.page
+        return None
+
+    def _send_snapshots(self) -> None:
+        while self._snapshots_due and self._in_flight < self._publisher.window:
+            snapshot = self._retained.take()
+            if snapshot is None:
+                self._snapshots_due = False
+                return
+            confirmation = self._publisher.publish(snapshot, retain=True)
+            self._in_flight += 1
+            confirmation.add_done_callback(partial(self._snapshot_done, snapshot))
+
+    def _done(self, stored: Stored, confirmation: "asyncio.Future[None]") -> None:
+        error = confirmation.exception()
+        if error is None:
+            self._confirmed.append(stored.position)
+        elif isinstance(error, Rejected):
+            self._rejected.append((stored, error))
+        else:
+            self._fail(error)
+        self._in_flight -= 1
+        self._wake.set()
+
+    def _snapshot_done(self, snapshot: Message, confirmation: "asyncio.Future[None]") -> None:
+        error = confirmation.exception()
+        if isinstance(error, Rejected):
+            log.warning("%s %s is not taken by the broker: %s", error.code, snapshot.topic, error)
+        elif error is not None:
+            self._fail(error)
+        self._in_flight -= 1
+        self._wake.set()
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None:
+            if not isinstance(error, PublishError):
+                error = NotConnected(f"The publisher failed: {error!r}.", code="B606", native=repr(error))
+            self._failure = error
