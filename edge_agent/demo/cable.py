@@ -1,0 +1,78 @@
+"""A cable that can be cut: a TCP relay between the agent and one of the demo's servers.
+
+While it is cut, connections are reset and new ones refused, as with a machine that is switched off.
+"""
+
+import asyncio
+
+LOOPBACK = "127.0.0.1"
+
+
+class Cable:
+    """Relays from `port` on loopback to the port `target`; `port` 0 takes a free one when it is opened."""
+
+    def __init__(self, target: int, port: int = 0) -> None:
+        self.port = port
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._relays: set[asyncio.Task[None]] = set()
+
+    async def mend(self) -> None:
+        """Accept connections. Raises OSError if the port is taken. Safe twice."""
+        if self._server is None:
+            self._server = await asyncio.start_server(self._relay, LOOPBACK, self.port)
+            self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        """Reset every connection and refuse new ones. Safe before `mend`, safe twice."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        for relay in tuple(self._relays):
+            relay.cancel()
+        await asyncio.gather(*self._relays, return_exceptions=True)
+        await server.wait_closed()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._relays.add(task)
+        ends = [writer]
+        try:
+            far_reader, far = await asyncio.open_connection(LOOPBACK, self._target)
+            ends.append(far)
+            await _both_ways(reader, writer, far_reader, far)
+        except OSError:
+            pass  # the server is gone, and so is this connection
+        except asyncio.CancelledError:
+            for end in ends:
+                end.transport.abort()
+            raise
+        finally:
+            self._relays.discard(task)
+            for end in ends:
+                end.close()
+
+
+async def _both_ways(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    far_reader: asyncio.StreamReader,
+    far_writer: asyncio.StreamWriter,
+) -> None:
+    """Copy until one end is closed. What it has sent before still goes out."""
+    try:
+        async with asyncio.TaskGroup() as both:
+            both.create_task(_copy(reader, far_writer))
+            both.create_task(_copy(far_reader, writer))
+    except* OSError:
+        pass  # that is the end of a connection
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy until the reader's end is closed; raises OSError then too."""
+    while data := await reader.read(65_536):
+        writer.write(data)
+        await writer.drain()
+    raise ConnectionResetError
