@@ -36,7 +36,9 @@ def _counted(data: Mapping[str, Any]) -> str:
 
 def _sampled(data: Mapping[str, Any]) -> str:
     units = data.get("uom", {})
-    return ", ".join(f"{name} {_number(value)} {units.get(name, '')}".rstrip() for name, value in data["values"].items())
+    return ", ".join(
+        f"{name} {_number(value)} {units.get(name, '')}".rstrip() for name, value in data["values"].items()
+    )
 
 
 def _number(value: object) -> str:
