@@ -60,3 +60,8 @@ class Ticker:
         while (wait := at - self._now()) > 0:  # noqa: ASYNC110 - a timer may wake a moment early
             await asyncio.sleep(wait / 1_000_000)  # noqa: TID251 - the one wait of polling drivers
         return self._schedule.take(self._now())
+
+
+async def pause(seconds: float) -> None:
+    """Silence that a device asks for between requests."""
+    await asyncio.sleep(seconds)  # noqa: TID251 - a property of the device, not of the agent's time

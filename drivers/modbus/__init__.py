@@ -1,0 +1,41 @@
+"""Modbus TCP: all four tables, coalesced requests, one connection per host and port."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from config.model import DeviceOptions
+from drivers.base import Driver, DriverSpec
+
+if TYPE_CHECKING:
+    from drivers.modbus.connection import Lines
+    from drivers.modbus.learned import Learned
+
+
+class Modbus:
+    """What the registry asks for; see `drivers.base.DriverSpec`. Owns the connections and what devices refused."""
+
+    def __init__(self) -> None:
+        self._lines: Lines | None = None
+        self._learned: dict[str, Learned] = {}
+
+    @property
+    def options(self) -> type[DeviceOptions]:
+        from drivers.modbus.options import ModbusDevice
+
+        return ModbusDevice
+
+    def open(self, name: str, options: DeviceOptions) -> Driver:
+        from drivers.modbus.connection import Lines
+        from drivers.modbus.driver import ModbusDriver
+        from drivers.modbus.learned import Learned
+        from drivers.modbus.options import ModbusDevice
+
+        assert isinstance(options, ModbusDevice)
+        if self._lines is None:
+            self._lines = Lines()
+        learned = self._learned.setdefault(name, Learned())
+        return ModbusDriver(name, options, self._lines.line(options.host, options.port), learned)
+
+
+SPEC: type[DriverSpec] = Modbus

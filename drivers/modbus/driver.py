@@ -1,0 +1,182 @@
+"""The Modbus driver: on each tick, the requests of the tags that are due, and their answers as one batch.
+
+A request that the device refuses for its addresses is halved until the refused tags are alone; those become BAD,
+are remembered (`learned`) and asked for again once a minute. Any doubt about an answer ends the connection.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from drivers.base import Batch, Micros, Reading
+from drivers.modbus.block import Block
+from drivers.modbus.connection import Line
+from drivers.modbus.faults import NOBODY_THERE, WRONG_ADDRESS, detail, not_connected, translate, unit_silent
+from drivers.modbus.learned import Learned
+from drivers.modbus.mbap import Answer, Closed, NoAnswer, Question, Unfit
+from drivers.modbus.options import ModbusDevice
+from drivers.modbus.plan import Field, Limits, Request, halves, plan
+from drivers.modbus.registers import encoding
+from drivers.ticker import Ticker
+
+_MOST_SCANS = 64
+"""Combinations of scan classes whose requests are kept ready."""
+
+
+class _Turn(NamedTuple):
+    """Requests that are sent together."""
+
+    blocks: tuple[Block, ...]
+    questions: tuple[Question, ...]
+
+
+class _Scan:
+    """What one combination of scan classes reads."""
+
+    def __init__(self, turns: Sequence[_Turn], refused: Sequence[Field]) -> None:
+        self.turns = turns
+        self.refused = refused
+        self._parts: list[Sequence[Reading]] = []
+        self._readings: tuple[Reading, ...] = ()
+
+    def join(self, parts: list[Sequence[Reading]]) -> tuple[Reading, ...]:
+        """All readings; the very same tuple as before if no part is new."""
+        old = self._parts
+        if len(old) != len(parts) or any(new is not known for new, known in zip(parts, old, strict=True)):
+            self._parts = parts
+            self._readings = tuple([reading for part in parts for reading in part])
+        return self._readings
+
+
+class ModbusDriver:
+    """One connection to one unit. `line` and `learned` outlive it."""
+
+    def __init__(self, name: str, device: ModbusDevice, line: Line, learned: Learned) -> None:
+        self._name = name
+        self._device = device
+        self._line = line
+        self._learned = learned
+        self._connected = False
+        self._limit = device.timeout / 1_000_000
+        self._pause = device.pause / 1_000_000
+        self._limits = Limits(device.max_registers, device.max_gap, device.one_tag_per_request)
+        self._ticker = Ticker(device.period(tag) for tag in device.tags)
+        self._fields = [Field(name, *tag.address, tag.registers) for name, tag in device.tags.items()]
+        self._encodings = {
+            name: encoding(tag, device.word_order, device.byte_order) for name, tag in device.tags.items()
+        }
+        self._deadbands = {name: tag.deadband for name, tag in device.tags.items() if tag.deadband}
+        self._reported: dict[str, Reading] = {}
+        self._scans: dict[tuple[Micros, ...], _Scan] = {}
+
+    async def connect(self) -> None:
+        """Join the line and have one answer of the unit: connected means that data will come."""
+        try:
+            await self._line.join(self, self._limit)
+            fields = self._learned.split(self._fields)[0] or self._fields
+            for request in plan(fields[:1], self._limits):
+                await self._ask([self._block(request).question])
+            self._connected = True
+        except OSError as error:
+            raise translate(self._name, self._device, error, ()) from error
+        finally:
+            if not self._connected:
+                self._line.leave(self)
+
+    async def read(self) -> Batch:
+        if not self._connected:
+            raise not_connected(self._name)
+        due, missed = await self._ticker.tick()
+        scan = self._scans.get(due) or self._plan(due)
+        parts: list[Sequence[Reading]] = []
+        for turn in scan.turns:
+            answers = await self._ask(turn.questions)
+            for block, answer in zip(turn.blocks, answers, strict=True):
+                parts.append(await self._take(block, answer))
+        if scan.refused:
+            parts.append(await self._refused(scan.refused))
+        return Batch(self._name, scan.join(parts), missed=missed)
+
+    async def close(self) -> None:
+        self._connected = False
+        self._line.leave(self)
+
+    def _plan(self, due: tuple[Micros, ...]) -> _Scan:
+        fields = [field for field in self._fields if self._device.period(field.tag) in due]
+        good, refused = self._learned.split(fields)
+        blocks = [self._block(request) for request in plan(good, self._limits, self._learned.cuts)]
+        size = self._device.in_flight
+        groups = [tuple(blocks[at : at + size]) for at in range(0, len(blocks), size)]
+        scan = _Scan([_Turn(group, tuple(block.question for block in group)) for group in groups], refused)
+        if len(self._scans) >= _MOST_SCANS:
+            self._scans.clear()
+        self._scans[due] = scan
+        return scan
+
+    def _block(self, request: Request) -> Block:
+        return Block(self._device.unit, request, self._encodings, self._deadbands, self._reported)
+
+    async def _ask(self, questions: Sequence[Question]) -> list[Answer]:
+        try:
+            answers = await self._line.ask(questions, self._limit, self._pause)
+        except (NoAnswer, Closed, Unfit, OSError) as error:
+            raise translate(self._name, self._device, error, self._line.answered) from error
+        for answer in answers:
+            if not isinstance(answer, bytes) and answer in NOBODY_THERE:
+                raise unit_silent(self._name, self._device, self._line.answered, detail(answer))
+        return answers
+
+    async def _take(self, block: Block, answer: Answer) -> Sequence[Reading]:
+        if isinstance(answer, bytes) and block.generation != self._line.generation:
+            block.generation = self._line.generation
+            if not block.request.table.bits and (not answer.strip(b"\0") or not answer.strip(b"\xff")):
+                # A PLC that is starting up shows its memory before its program has filled it.
+                answer = (await self._ask([block.question]))[0]
+        if isinstance(answer, bytes):
+            return block.take(answer)
+        if answer in WRONG_ADDRESS:
+            self._scans.clear()
+            return await self._search(block.request, answer)
+        return block.refuse(detail(answer))
+
+    async def _search(self, request: Request, code: int) -> list[Reading]:
+        """The readings of a refused request, tag by tag where it must be. Notes what was refused."""
+        if len(request.fields) == 1:
+            return [self._learned.refuse(request.fields[0], detail(code), _now())]
+        readings: list[Reading] = []
+        refused = False
+        parts = halves(request)
+        for part in parts:
+            block = self._block(part)
+            answer = (await self._ask([block.question]))[0]
+            if isinstance(answer, bytes):
+                readings.extend(block.take(answer))
+            elif answer in WRONG_ADDRESS:
+                refused = True
+                readings.extend(await self._search(part, answer))
+            else:
+                refused = True
+                readings.extend(block.refuse(detail(answer)))
+        if not refused:
+            self._learned.gap(request.table, parts[1].start)
+        return readings
+
+    async def _refused(self, fields: Sequence[Field]) -> list[Reading]:
+        """Readings of refused tags, after asking again for one of them whose time has come."""
+        readings = [self._learned.reading(field.tag) for field in fields]
+        field = self._learned.to_retry(fields, _now())
+        if field is not None:
+            block = self._block(plan([field], self._limits)[0])
+            answer = (await self._ask([block.question]))[0]
+            at = fields.index(field)
+            if isinstance(answer, bytes):
+                self._learned.forget()
+                self._scans.clear()
+                readings[at] = block.take(answer)[0]
+            else:
+                readings[at] = self._learned.refuse(field, detail(answer), _now())
+        return readings
+
+
+def _now() -> Micros:
+    return int(asyncio.get_running_loop().time() * 1_000_000)
