@@ -1,0 +1,138 @@
+"""The loop around one driver: connect, read, feed, and when the connection is lost, wait and begin again.
+
+Owns what drivers must not: retry, time limits, logging, time stamps. It awaits the commit before it reads again;
+that is the back-pressure. A fault of one device, even a bug in its driver, never reaches another one.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from config.model import DeviceOptions
+from drivers.base import Driver
+from drivers.errors import ConnectionLost, DriverError
+from edge_agent.backoff import Backoff
+from edge_agent.clock import Clock
+from edge_agent.events.types import ConnectionChanged
+from edge_agent.floor import Floor
+from edge_agent.health import DeviceHealth, Link
+
+log = logging.getLogger(__name__)
+
+SETTLED = 10_000_000
+"""A connection that held for so long (µs) starts the back-off anew."""
+DWELL = 5_000_000
+"""A connected device changes between up and degraded at most this often (µs): a flapping tag is one event."""
+
+
+class Collector:
+    """Collects one device for ever; `run` ends only by cancellation."""
+
+    def __init__(
+        self,
+        name: str,
+        options: DeviceOptions,
+        open_driver: Callable[[], Driver],
+        floor: Floor,
+        health: DeviceHealth,
+        clock: Clock,
+        backoff: Backoff,
+        affected: tuple[str, ...],
+    ) -> None:
+        self._name = name
+        self._options = options
+        self._open_driver = open_driver
+        self._floor = floor
+        self._health = health
+        self._clock = clock
+        self._backoff = backoff
+        self._affected = affected
+        slowest = max((options.period(tag) for tag in options.tags), default=options.scan)
+        self._connect_limit = max(10 * options.timeout, 20_000_000) / 1e6
+        self._read_limit = max(10 * options.timeout + 3 * slowest, 60_000_000) / 1e6
+
+    async def run(self) -> None:
+        while True:
+            driver = self._open_driver()
+            began = self._clock.now().mono
+            try:
+                async with asyncio.timeout(self._connect_limit):
+                    await driver.connect()
+                await self._collect(driver)
+            except DriverError as error:
+                lost = error
+            except TimeoutError:
+                lost = ConnectionLost(
+                    f"{self._name} ({self._options.endpoint}) does not answer", code="C502", reason="timeout"
+                )
+            except Exception as error:  # a bug in one driver must not stop the others
+                log.exception("%s: the driver failed in a way it should not", self._name)
+                lost = DriverError(
+                    f"{self._name}: the driver failed: {error!r}", code="C599", reason="exception", native=repr(error)
+                )
+            finally:
+                await driver.close()
+            if self._clock.now().mono - began > SETTLED:
+                self._backoff.reset()
+            await self._down(lost)
+            await self._clock.sleep(self._backoff.next())
+
+    async def _collect(self, driver: Driver) -> None:
+        self._health.connects += 1
+        reported: frozenset[str] | None = None
+        judged_at = 0
+        while True:
+            async with asyncio.timeout(self._read_limit):
+                batch = await driver.read()
+            now = self._clock.now()
+            self._health.note(batch, now.wall)
+            await self._floor.feed(batch)
+            if reported is None:
+                news = bool(batch.readings)
+            else:
+                news = now.mono - judged_at >= DWELL and reported != self._health.bad.keys()
+            if news:
+                reported, judged_at = frozenset(self._health.bad), now.mono
+                await self._connected(now.wall)
+
+    async def _connected(self, wall: int) -> None:
+        bad = self._health.bad
+        if not bad:
+            log.info("%s (%s): up", self._name, self._options.endpoint)
+            await self._change(Link.UP, None, None, None, wall)
+            return
+        names = ", ".join(f"{tag} ({why})" for tag, why in sorted(bad.items())[:5])
+        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+        message = f"no good value from {names}{more}"
+        log.warning("%s (%s): %s", self._name, self._options.endpoint, message)
+        await self._change(Link.DEGRADED, "bad_quality", message, None, wall)
+
+    async def _down(self, error: DriverError) -> None:
+        self._health.failures += 1
+        if self._health.link is Link.DOWN:
+            log.debug("%s: still down: %s %s", self._name, error, error.native)
+            self._health.message, self._health.code = str(error), error.code
+            return
+        log.warning("%s %s", error.code, error)
+        if error.native:
+            log.debug("%s: %s", self._name, error.native)
+        since = self._health.last_good_at or self._clock.now().wall
+        await self._change(Link.DOWN, error.reason, str(error), error.code, since)
+
+    async def _change(
+        self, link: Link, reason: str | None, message: str | None, code: str | None, since: int
+    ) -> None:
+        health = self._health
+        health.link, health.reason, health.message, health.code, health.since = link, reason, message, code, since
+        await self._floor.record(
+            ConnectionChanged(
+                endpoint=self._name,
+                protocol=self._options.protocol,
+                status=link.value,
+                since=since,
+                last_good_at=health.last_good_at,
+                reason=reason,
+                native=message,
+                affected=self._affected,
+            )
+        )

@@ -1,0 +1,48 @@
+"""Retained messages that are no events: the agent's status (birth, will, farewell) and `cur/counters`.
+
+They describe the present, so they are made when they are needed, carry no sequence number (`seq` 0) and are
+never stored (event model §7.20, §7.21).
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from buffer.outbox import Lane, Message
+from edge_agent.clock import rfc3339
+from edge_agent.events.topics import AGENT_STREAM, Place
+
+
+def status(
+    place: Place,
+    *,
+    online: bool,
+    agent_id: str,
+    epoch: str,
+    last_seq: Mapping[str, int],
+    version: str,
+    config_hash: str,
+    since: int,
+) -> Message:
+    """Birth with `online`, will and farewell without. `since` is UTC microseconds, `last_seq` by stream."""
+    body = {
+        "online": online,
+        "agent_id": agent_id,
+        "epoch": epoch,
+        "last_seq": dict(last_seq),
+        "version": version,
+        "config_hash": config_hash,
+        "since": rfc3339(since),
+    }
+    return _plain(AGENT_STREAM, epoch, Lane.HEALTH, "status", place.status, body)
+
+
+def counters(place: Place, machine: str, epoch: str, *, at: int, values: Mapping[str, Any]) -> Message:
+    """`values` by counter: `totals` and `raw` as `Machine.describe` gives them; `at` is UTC microseconds."""
+    body = {"subject": place.subject, "epoch": epoch, "at": rfc3339(at), "counters": dict(values)}
+    return _plain(f"{machine}.p", epoch, Lane.PRODUCTION, "counters", place.current("counters"), body)
+
+
+def _plain(stream: str, epoch: str, lane: Lane, kind: str, topic: str, body: Mapping[str, Any]) -> Message:
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return Message(stream, epoch, 0, lane, kind, topic, text.encode())

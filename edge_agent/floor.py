@@ -1,0 +1,165 @@
+"""The shop floor in memory: every machine with its state, stepped and stored.
+
+One call, one commit: a batch goes through the pure step of each machine it concerns, and the events together
+with the new states are handed to the outbox as one transaction. Steps are synchronous, nothing is awaited
+between a step and its place in the outbox, and the outbox keeps that order, so what is in memory is never behind
+what is on the disk, and a later commit can never overtake an earlier one. `$agent.h`, the agent's own stream,
+lives here too for the same reason.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from buffer.outbox import Lane, Message, Outbox
+from config.model import Config
+from drivers.base import Batch
+from edge_agent.clock import Clock, Instant
+from edge_agent.delivery import plain
+from edge_agent.delivery.retained import Retained
+from edge_agent.events.codec import agent_encoder, machine_encoder
+from edge_agent.events.topics import AGENT_STREAM
+from edge_agent.events.types import Data, Event
+from edge_agent.machine.contracts import Machine, Outcome, State
+
+Observer = Callable[[Sequence[Message]], None]
+"""Called with messages once they are committed."""
+
+_AGENT = "agent"
+
+
+class Floor:
+    """All machines of one agent. Build it on an open outbox, `open` it, then `feed` and `tick` it."""
+
+    def __init__(
+        self, config: Config, machines: Iterable[Machine], outbox: Outbox, retained: Retained, clock: Clock
+    ) -> None:
+        self.machines = {machine.name: machine for machine in machines}
+        self.observers: list[Observer] = [retained.observe]
+        self.last_seq: dict[str, int] = {}
+        """Highest number of each stream so far."""
+        self._outbox = outbox
+        self._retained = retained
+        self._clock = clock
+        self._encoders = {name: machine_encoder(config, name, outbox.epoch) for name in self.machines}
+        self._agent_encoder = agent_encoder(config, outbox.epoch)
+        self._states: dict[str, State] = {}
+        self._due: dict[str, int] = {}
+        self._due_changed = asyncio.Event()
+        self._by_device: dict[str, list[Machine]] = {}
+        for machine in self.machines.values():
+            for device in machine.devices:
+                self._by_device.setdefault(device, []).append(machine)
+
+    async def open(self, first: Data) -> None:
+        """Take every machine up where the outbox left it. `first` becomes the first event of this start."""
+        saved = await self._outbox.load_state(_AGENT)
+        if saved is not None:
+            self.last_seq.update(json.loads(saved))
+        await self._retained.load(self._outbox, [encoder.place for encoder in self._encoders.values()])
+        stored = {name: await self._outbox.load_state(_key(name)) for name in self.machines}
+        await self.record(first)
+        now = self._clock.now()
+        outcomes = []
+        for name, machine in self.machines.items():
+            state = stored[name]
+            outcomes.append((machine, machine.initial(now) if state is None else machine.restore(state, now)))
+        await self._commit(outcomes, now)
+
+    async def feed(self, batch: Batch) -> None:
+        """Step the machines that the batch concerns; returns when it is committed. Nothing to keep, no commit."""
+        now = self._clock.now()
+        machines = self._by_device.get(batch.device, ())
+        await self._commit([(m, m.step(self._states[m.name], batch, now)) for m in machines], now)
+
+    async def tick(self) -> None:
+        """Fire the machines' timers for ever, each at its own time."""
+        while True:
+            self._due_changed.clear()
+            next_due = min(self._due.values(), default=None)
+            now = self._clock.now()
+            if next_due is None or next_due > now.mono:
+                wait = None if next_due is None else (next_due - now.mono) / 1e6
+                try:
+                    async with asyncio.timeout(wait):
+                        await self._due_changed.wait()
+                except TimeoutError:
+                    pass
+                continue
+            due = [self.machines[name] for name, at in self._due.items() if at <= now.mono]
+            await self._commit([(m, m.tick(self._states[m.name], now)) for m in due], now)
+
+    async def record(self, *data: Data, time: int | None = None) -> None:
+        """Events of the agent itself, in `$agent.h`; `time` (UTC µs) is when they happened, by default now."""
+        now = self._clock.now()
+        messages = [self._agent_message(each, now, time) for each in data]
+        await self._append(messages, {_AGENT: self._agent_state()})
+
+    async def store(self, *data: Data) -> None:
+        """Commit every machine's state as it stands, so that a gap would begin at its last sample; with `data` as
+        events of the agent."""
+        now = self._clock.now()
+        states = {_key(name): machine.dump(self._states[name]) for name, machine in self.machines.items()}
+        messages = [self._agent_message(each, now, None) for each in data]
+        await self._append(messages, {**states, _AGENT: self._agent_state()})
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        return {name: machine.describe(self._states[name]) for name, machine in self.machines.items()}
+
+    async def _commit(self, outcomes: Iterable[tuple[Machine, Outcome]], now: Instant) -> None:
+        messages: list[Message] = []
+        states: dict[str, bytes] = {}
+        counted: list[Machine] = []
+        for machine, outcome in outcomes:
+            name = machine.name
+            self._states[name] = outcome.state
+            self._schedule(name, machine.due(outcome.state))
+            if outcome.events:
+                own = [self._encoders[name].encode(event) for event in outcome.events]
+                for message in own:
+                    self.last_seq[message.stream] = message.seq
+                messages += own
+                if any(message.type == "production.counted" for message in own):
+                    counted.append(machine)
+            if outcome.warnings:
+                messages += [self._agent_message(warning, now, None) for warning in outcome.warnings]
+                states[_AGENT] = self._agent_state()
+            if outcome.events or outcome.store:
+                states[_key(name)] = machine.dump(outcome.state)
+        snapshots = [self._counters(machine, now) for machine in counted]
+        await self._append(messages, states)
+        for snapshot in snapshots:
+            self._retained.put(snapshot)
+
+    async def _append(self, messages: Sequence[Message], states: Mapping[str, bytes]) -> None:
+        if not messages and not states:
+            return
+        await self._outbox.append(messages, states={**states, **self._retained.keep(messages)})
+        for observer in self.observers:
+            observer(messages)
+
+    def _schedule(self, name: str, due: int | None) -> None:
+        if due is None:
+            self._due.pop(name, None)
+        elif self._due.get(name) != due:
+            self._due[name] = due
+            self._due_changed.set()
+
+    def _counters(self, machine: Machine, now: Instant) -> Message:
+        encoder = self._encoders[machine.name]
+        values = machine.describe(self._states[machine.name])["counters"]
+        return plain.counters(encoder.place, machine.name, encoder.epoch, at=now.wall, values=values)
+
+    def _agent_message(self, data: Data, now: Instant, time: int | None) -> Message:
+        seq = self.last_seq.get(AGENT_STREAM, 0) + 1
+        self.last_seq[AGENT_STREAM] = seq
+        at = now.wall if time is None else time
+        return self._agent_encoder.encode(Event(lane=Lane.HEALTH, seq=seq, time=at, recorded=now.wall, data=data))
+
+    def _agent_state(self) -> bytes:
+        return json.dumps(self.last_seq).encode()
+
+
+def _key(machine: str) -> str:
+    return f"machine/{machine}"

@@ -1,0 +1,103 @@
+"""What is known of the agent's connections right now: counters and last values, lost on restart.
+
+Written by the collectors and the forwarder, read by `status`, `tail --values` and the heartbeat. Status is about
+fresh data, not about sockets: a device is UP only while its tags are good.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from buffer.outbox import Message
+from drivers.base import Batch, Quality, Reading
+from edge_agent.clock import Clock
+from edge_agent.delivery.publisher import PublishError, Rejected
+
+
+class Link(StrEnum):
+    """Status words of `connection.changed` (event model §2.11)."""
+
+    UP = "up"
+    DEGRADED = "degraded"
+    DOWN = "down"
+
+
+@dataclass(slots=True)
+class DeviceHealth:
+    """One device. Times are UTC microseconds; `bad` maps a tag to why it is BAD."""
+
+    link: Link | None = None
+    since: int | None = None
+    last_good_at: int | None = None
+    reason: str | None = None
+    message: str | None = None
+    code: str | None = None
+    connects: int = 0
+    failures: int = 0
+    batches: int = 0
+    readings: int = 0
+    bad: dict[str, str] = field(default_factory=dict)
+    latest: dict[str, tuple[Reading, int]] = field(default_factory=dict)
+
+    def note(self, batch: Batch, now: int) -> None:
+        """Take a batch in; `now` is UTC microseconds."""
+        readings = batch.readings
+        self.batches += 1
+        self.readings += len(readings)
+        self.latest.update([(reading.tag, (reading, now)) for reading in readings])
+        failed = [reading for reading in readings if reading.quality is Quality.BAD]
+        if len(failed) < len(readings):
+            self.last_good_at = now
+        if failed or self.bad:
+            for reading in readings:
+                self.bad.pop(reading.tag, None)
+            self.bad.update((reading.tag, reading.detail) for reading in failed)
+
+
+@dataclass(slots=True)
+class BrokerHealth:
+    """The broker's side; a `delivery.forwarder.Listener`. Times are UTC microseconds."""
+
+    clock: Clock
+    online: bool = False
+    since: int | None = None
+    code: str | None = None
+    message: str | None = None
+    confirmed_messages: int = 0
+    refused: list[Message] = field(default_factory=list)
+    """In the dead letters, not declared yet."""
+    refused_messages: int = 0
+    last_confirmed_at: int | None = None
+
+    def connected(self) -> None:
+        self.online, self.since, self.code, self.message = True, self.clock.now().wall, None, None
+
+    def disconnected(self, error: PublishError, retry_in: float) -> None:
+        if self.online or self.since is None:
+            self.online, self.since = False, self.clock.now().wall
+        self.code, self.message = error.code, str(error)
+
+    def confirmed(self, count: int) -> None:
+        self.confirmed_messages += count
+        self.last_confirmed_at = self.clock.now().wall
+
+    def rejected(self, message: Message, error: Rejected) -> None:
+        self.refused_messages += 1
+        self.refused.append(message)
+        self.code, self.message = error.code, f"{message.type} for {message.topic}: {error}"
+
+    def take_refused(self) -> list[Message]:
+        taken, self.refused = self.refused, []
+        return taken
+
+
+@dataclass(slots=True)
+class Health:
+    """The whole agent."""
+
+    devices: dict[str, DeviceHealth]
+    broker: BrokerHealth
+
+    @classmethod
+    def of(cls, devices: Iterable[str], clock: Clock) -> "Health":
+        return cls({name: DeviceHealth() for name in devices}, BrokerHealth(clock))

@@ -1,0 +1,150 @@
+"""What the CLI may ask a running agent over the local socket: `status`, `tail`, `values`.
+
+Answers are plain JSON with stable keys; times are RFC 3339, ages seconds. Status is about fresh data: a device that
+is connected but whose tags are old is STALE.
+"""
+
+import json
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from buffer.outbox import Message, Outbox
+from config.model import Config, DeviceOptions
+from edge_agent.clock import Clock, rfc3339
+from edge_agent.control.feed import Dropped, Feed
+from edge_agent.control.server import Command
+from edge_agent.floor import Floor
+from edge_agent.health import BrokerHealth, DeviceHealth, Health, Link
+
+STALE_AFTER = 3
+"""In expected periods of a device's slowest tag."""
+
+
+class Build(NamedTuple):
+    """What runs: the agent's version and the hash of its configuration."""
+
+    version: str
+    config_hash: str
+
+
+class Inspection:
+    """Reads health, machines and outbox; changes nothing."""
+
+    def __init__(
+        self,
+        config: Config,
+        health: Health,
+        floor: Floor,
+        outbox: Outbox,
+        clock: Clock,
+        build: Build,
+    ) -> None:
+        self._config = config
+        self._health = health
+        self._floor = floor
+        self._outbox = outbox
+        self._clock = clock
+        self._build = build
+        self._began = clock.now()
+        self._events = Feed()
+        floor.observers.append(self._publish)
+
+    def commands(self) -> Mapping[str, Command]:
+        return {"status": self._status, "tail": self._tail, "values": self._values}
+
+    async def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        now = self._clock.now()
+        depth = await self._outbox.depth()
+        return {
+            "agent": {
+                "id": self._config.agent.id,
+                "version": self._build.version,
+                "pid": os.getpid(),
+                "config_hash": self._build.config_hash,
+                "epoch": self._outbox.epoch,
+                "started_at": rfc3339(self._began.wall),
+                "uptime_s": (now.mono - self._began.mono) / 1e6,
+            },
+            "devices": {
+                name: _device(options, self._health.devices[name], now.wall)
+                for name, options in self._config.devices.items()
+            },
+            "machines": self._floor.describe(),
+            "broker": {"url": self._config.mqtt.url, **_broker(self._health.broker)},
+            "buffer": {
+                "rows": depth.rows,
+                "bytes": depth.bytes,
+                "oldest_s": None if depth.oldest_at is None else (now.wall - depth.oldest_at) / 1e6,
+                "dead": depth.dead,
+                "fill": depth.fill,
+                "full": self._outbox.full,
+            },
+        }
+
+    async def _tail(self, _: Mapping[str, Any]) -> AsyncIterator[Any]:
+        """Events as they are committed, in their CloudEvents form."""
+        async for message in self._events.listen():
+            yield message if isinstance(message, Dropped) else json.loads(message.body)
+
+    async def _values(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The newest reading of every tag."""
+        now = self._clock.now().wall
+        return [
+            {
+                "device": device,
+                "tag": tag,
+                "value": reading.value,
+                "quality": reading.quality.name,
+                "detail": reading.detail,
+                "read_at": rfc3339(at),
+                "source_at": None if reading.source_time is None else rfc3339(reading.source_time),
+                "age_s": (now - at) / 1e6,
+            }
+            for device, health in self._health.devices.items()
+            for tag, (reading, at) in health.latest.items()
+        ]
+
+    def _publish(self, messages: Sequence[Message]) -> None:
+        if self._events.wanted:
+            for message in messages:
+                self._events.publish(message)
+
+
+def _device(options: DeviceOptions, health: DeviceHealth, now: int) -> dict[str, Any]:
+    slowest = max((options.period(tag) for tag in options.tags), default=options.scan)
+    age = None if health.last_good_at is None else now - health.last_good_at
+    if health.link is None:
+        word = "CONNECTING"
+    elif health.link is not Link.DOWN and age is not None and age > STALE_AFTER * slowest + options.timeout:
+        word = "STALE"
+    else:
+        word = health.link.name
+    return {
+        "driver": options.driver,
+        "endpoint": options.endpoint,
+        "status": word,
+        "since": None if health.since is None else rfc3339(health.since),
+        "age_s": None if age is None else age / 1e6,
+        "reason": health.reason,
+        "code": health.code,
+        "message": health.message,
+        "tags": len(options.tags),
+        "bad": dict(health.bad),
+        "connects": health.connects,
+        "failures": health.failures,
+        "batches": health.batches,
+        "readings": health.readings,
+    }
+
+
+def _broker(health: BrokerHealth) -> dict[str, Any]:
+    return {
+        "status": "UP" if health.online else "DOWN" if health.since is not None else "CONNECTING",
+        "since": None if health.since is None else rfc3339(health.since),
+        "code": health.code,
+        "message": health.message,
+        "confirmed": health.confirmed_messages,
+        "rejected": health.refused_messages,
+        "last_confirmed_at": None if health.last_confirmed_at is None else rfc3339(health.last_confirmed_at),
+    }
