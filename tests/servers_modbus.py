@@ -1,0 +1,239 @@
+"""Modbus servers for tests: one written by others as a process, and a hostile one that breaks the rules.
+
+async with modbus_serial(tmp_path) as plc:
+    await plc.set(holding={10: 2})
+    await plc.count("holding", 20, rate=50)
+"""
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+PEERS = Path(__file__).parent / "peers"
+PROGRAM = PEERS / "modbus-serial" / "server.js"
+
+
+@dataclass
+class ModbusSerial:
+    """A machine behind modbus-serial's ServerTCP, on one port for its whole life however often it is stopped.
+
+    A stopped machine forgets its registers. What it did is in the truth log, over all its lives.
+    """
+
+    folder: Path
+    port: int = 0
+    _process: asyncio.subprocess.Process | None = field(default=None)
+
+    @property
+    def url(self) -> str:
+        return f"tcp://127.0.0.1:{self.port}"
+
+    @property
+    def truth_log(self) -> Path:
+        """JSON lines: at (µs UTC), table, address, value, and total for a counter."""
+        return self.folder / "modbus-truth.jsonl"
+
+    def truth(self) -> list[dict[str, Any]]:
+        path = self.truth_log
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    async def start(self) -> None:
+        """Return when it listens."""
+        assert self._process is None
+        if shutil.which("node") is None or not (PEERS / "node_modules" / "modbus-serial").is_dir():
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(
+                "the Modbus peer is missing: apt-get install nodejs npm && npm ci --prefix tests/peers"
+            )
+        self._process = await asyncio.create_subprocess_exec(
+            "node",
+            str(PROGRAM),
+            str(self.truth_log),
+            str(self.port),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        self.port = (await self._answer())["port"]
+
+    async def stop(self) -> None:
+        """End the process by its pid, as if the PLC lost power. Safe twice."""
+        process, self._process = self._process, None
+        if process is not None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            assert process.stdin is not None
+            process.stdin.close()
+            await process.wait()
+
+    async def set(self, **tables: dict[int, int]) -> None:
+        """`set(holding={10: 2}, coil={0: 1})`, all of it before the next answer."""
+        await self.tell({"set": tables})
+
+    async def count(self, table: str, address: int, *, rate: float, wrap: int = 65536, words: int = 1) -> int:
+        """Count up by one, `rate` times a second; 0 stops. Returns how often it has counted so far."""
+        command = {"table": table, "address": address, "rate": rate, "wrap": wrap, "words": words}
+        total: int = (await self.tell({"count": command}))["total"]
+        return total
+
+    async def quiet(self) -> dict[str, int]:
+        """Stop every counter. Returns how often each has counted, by `table/address`."""
+        totals: dict[str, int] = (await self.tell({"quiet": True}))["totals"]
+        return totals
+
+    async def refuse(self, table: str, first: int, last: int | None = None, code: int = 2) -> None:
+        """Answer reads of these addresses with an exception; code 0 allows them again."""
+        await self.tell({"refuse": {"table": table, "from": first, "to": last or first, "code": code}})
+
+    async def delay(self, unit: int, ms: int) -> None:
+        """Every answer of the unit comes late; 0 at once, -1 never."""
+        await self.tell({"delay": {"unit": unit, "ms": ms}})
+
+    async def requests(self) -> int:
+        """Requests served since the start; a read of n bits counts as n."""
+        number: int = (await self.tell({"stats": True}))["requests"]
+        return number
+
+    async def tell(self, command: dict[str, Any]) -> dict[str, Any]:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(command).encode() + b"\n")
+        return await self._answer()
+
+    async def _answer(self) -> dict[str, Any]:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        async with asyncio.timeout(20):
+            line = await self._process.stdout.readline()
+        assert line, f"{PROGRAM.name} ended"
+        answer: dict[str, Any] = json.loads(line)
+        assert "error" not in answer, answer
+        return answer
+
+
+@asynccontextmanager
+async def modbus_serial(folder: Path, port: int = 0) -> AsyncIterator[ModbusSerial]:
+    peer = ModbusSerial(folder, port)
+    try:
+        await peer.start()
+        yield peer
+    finally:
+        await peer.stop()
+
+
+class Asked(NamedTuple):
+    """A request as the hostile peer got it."""
+
+    number: int
+    """Counted from 0 over all connections."""
+    transaction: int
+    unit: int
+    function: int
+    start: int
+    count: int
+
+    def reply(self, **changes: int) -> bytes:
+        """The right answer: register n holds n, bit n is n's lowest bit. Any part can be changed."""
+        asked = self._replace(**changes)
+        if asked.function in (1, 2):
+            bits = sum((n & 1) << (n - asked.start) for n in range(asked.start, asked.start + asked.count))
+            data = bits.to_bytes((asked.count + 7) // 8, "little")
+        else:
+            data = b"".join((n & 0xFFFF).to_bytes(2, "big") for n in range(asked.start, asked.start + asked.count))
+        pdu = bytes([asked.function, len(data)]) + data
+        return frame(asked.transaction, asked.unit, pdu)
+
+    def exception(self, code: int) -> bytes:
+        return frame(self.transaction, self.unit, bytes([self.function | 0x80, code]))
+
+
+def frame(transaction: int, unit: int, pdu: bytes) -> bytes:
+    return transaction.to_bytes(2, "big") + b"\0\0" + (len(pdu) + 1).to_bytes(2, "big") + bytes([unit]) + pdu
+
+
+CLOSE = b"close"
+SILENCE = b""
+
+
+@dataclass
+class HostilePeer:
+    """A Modbus server that answers as its behaviour says: bytes, `CLOSE` or `SILENCE`, or a pair of seconds and bytes to be late."""
+
+    behave: Callable[[Asked], bytes | tuple[float, bytes]]
+    port: int = 0
+    connections: int = 0
+    asked: list[Asked] = field(default_factory=list)
+    _server: asyncio.Server | None = None
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    @property
+    def url(self) -> str:
+        return f"tcp://127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> "HostilePeer":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Stop listening and drop every connection. Safe twice."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.add(writer)
+        try:
+            while True:
+                header = await reader.readexactly(12)
+                asked = Asked(
+                    len(self.asked),
+                    int.from_bytes(header[:2], "big"),
+                    header[6],
+                    header[7],
+                    int.from_bytes(header[8:10], "big"),
+                    int.from_bytes(header[10:12], "big"),
+                )
+                self.asked.append(asked)
+                answer = self.behave(asked)
+                late, answer = answer if isinstance(answer, tuple) else (0.0, answer)
+                if answer == CLOSE:
+                    break
+                if late:
+                    asyncio.get_running_loop().call_later(late, _write, writer, answer)
+                else:
+                    writer.write(answer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self._writers.discard(writer)
+            writer.transport.abort()
+
+
+def _write(writer: asyncio.StreamWriter, answer: bytes) -> None:
+    if not writer.is_closing():
+        writer.write(answer)
+
+
+def scripted(
+    *answers: Callable[[Asked], bytes | tuple[float, bytes]],
+) -> Callable[[Asked], bytes | tuple[float, bytes]]:
+    """A behaviour: the first answers one after the other, the last one for ever."""
+    script: Sequence[Callable[[Asked], bytes | tuple[float, bytes]]] = answers
+
+    def behave(asked: Asked) -> bytes | tuple[float, bytes]:
+        return script[min(asked.number, len(script) - 1)](asked)
+
+    return behave
