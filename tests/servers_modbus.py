@@ -9,11 +9,11 @@ import asyncio
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 
@@ -159,13 +159,15 @@ def frame(transaction: int, unit: int, pdu: bytes) -> bytes:
 
 CLOSE = b"close"
 SILENCE = b""
+Behaviour: TypeAlias = Callable[[Asked], bytes | tuple[float, bytes]]
+"""An answer, `CLOSE` or `SILENCE`; or a pair of seconds and the answer that comes so late."""
 
 
 @dataclass
 class HostilePeer:
-    """A Modbus server that answers as its behaviour says: bytes, `CLOSE` or `SILENCE`, or a pair of seconds and bytes to be late."""
+    """A Modbus server that answers as its behaviour says."""
 
-    behave: Callable[[Asked], bytes | tuple[float, bytes]]
+    behave: Behaviour
     port: int = 0
     connections: int = 0
     asked: list[Asked] = field(default_factory=list)
@@ -227,13 +229,10 @@ def _write(writer: asyncio.StreamWriter, answer: bytes) -> None:
         writer.write(answer)
 
 
-def scripted(
-    *answers: Callable[[Asked], bytes | tuple[float, bytes]],
-) -> Callable[[Asked], bytes | tuple[float, bytes]]:
+def scripted(*answers: Behaviour) -> Behaviour:
     """A behaviour: the first answers one after the other, the last one for ever."""
-    script: Sequence[Callable[[Asked], bytes | tuple[float, bytes]]] = answers
 
     def behave(asked: Asked) -> bytes | tuple[float, bytes]:
-        return script[min(asked.number, len(script) - 1)](asked)
+        return answers[min(asked.number, len(answers) - 1)](asked)
 
     return behave
