@@ -1,9 +1,10 @@
 """A cable that can be cut: a TCP relay between the agent and one of the demo's servers.
 
-While it is cut, connections are reset and new ones refused, as with a machine that is switched off.
+While it is cut, connections are broken and new ones refused, as with a machine that is switched off.
 """
 
 import asyncio
+from contextlib import suppress
 
 LOOPBACK = "127.0.0.1"
 
@@ -16,6 +17,7 @@ class Cable:
         self._target = target
         self._server: asyncio.Server | None = None
         self._relays: set[asyncio.Task[None]] = set()
+        self._ends: set[asyncio.StreamWriter] = set()
 
     async def mend(self) -> None:
         """Accept connections. Raises OSError if the port is taken. Safe twice."""
@@ -24,35 +26,38 @@ class Cable:
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
-        """Reset every connection and refuse new ones. Safe before `mend`, safe twice."""
+        """Break every connection and refuse new ones. Safe before `mend`, safe twice."""
         server, self._server = self._server, None
         if server is None:
             return
         server.close()
-        for relay in tuple(self._relays):
-            relay.cancel()
-        await asyncio.gather(*self._relays, return_exceptions=True)
+        while self._relays:
+            for end in self._ends:
+                end.transport.abort()
+            await asyncio.wait(self._relays, timeout=0.1)
         await server.wait_closed()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._relays.add(task)
-        ends = [writer]
+        ends = {writer}
+        self._ends |= ends
         try:
             far_reader, far = await asyncio.open_connection(LOOPBACK, self._target)
-            ends.append(far)
+            ends.add(far)
+            self._ends |= ends
             await _both_ways(reader, writer, far_reader, far)
         except OSError:
             pass  # the server is gone, and so is this connection
-        except asyncio.CancelledError:
-            for end in ends:
-                end.transport.abort()
-            raise
         finally:
-            self._relays.discard(task)
             for end in ends:
                 end.close()
+            for end in ends:
+                with suppress(OSError):
+                    await end.wait_closed()
+            self._ends -= ends
+            self._relays.discard(task)
 
 
 async def _both_ways(

@@ -1,7 +1,7 @@
 """The demo's plant: the simulated stations behind real servers, and the cables between them and the agent."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from edge_agent.clock import SECOND, Clock
@@ -63,6 +63,11 @@ class Plant:
     async def _mend(self, cable: Cable, seconds: float) -> None:
         await self._clock.sleep(seconds)
         await cable.mend()
+
+    @property
+    def mending(self) -> Collection["asyncio.Task[None]"]:
+        """What waits to plug a cable in again."""
+        return self._mending.values()
 
     async def close(self) -> None:
         """Unplug and stop everything. Safe before `open`."""
