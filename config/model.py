@@ -8,21 +8,15 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from config.units import Duration, Rate, Size
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
-"""A name becomes a topic level: letters, digits, `-`, `_`."""
-TagRef = str
-"""`tag` of the machine's own device, or `device/tag`."""
-Scalar = bool | int | float | str
-
-
-class Options(BaseModel):
-    """Base of every model: unknown keys are faults, nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+from config.errors import Problem, did_you_mean
+from config.kinds import Code, File, check_broker, mqtt_version, time_zone, topic
+from config.kinds import Name as Name
+from config.kinds import Options as Options
+from config.kinds import Scalar as Scalar
+from config.kinds import TagRef as TagRef
+from config.units import Duration, Rate, Size, between
 
 
 class Secret(Options):
@@ -30,10 +24,16 @@ class Secret(Options):
 
     credential: str | None = None
     """Name of a systemd credential."""
-    file: str | None = None
+    file: File | None = None
     """A file of mode 0600."""
     env: str | None = None
     """An environment variable."""
+
+    @model_validator(mode="after")
+    def _one(self) -> "Secret":
+        if sum(place is not None for place in (self.credential, self.file, self.env)) != 1:
+            raise Problem("E302", "a secret needs exactly one of credential, file and env")
+        return self
 
 
 class State(StrEnum):
@@ -70,7 +70,29 @@ class Category(StrEnum):
     UNCLASSIFIED = "unclassified"
 
 
+def check_rules(rules: Sequence["Rule"]) -> None:
+    """Raises Problem unless every rule but the last has a condition."""
+    if not rules or rules[-1].when is not None:
+        at = ("rules", len(rules) - 1) if rules else ("rules",)
+        fix = "add a last rule without when, e.g. - {state: idle}"
+        raise Problem("E403", "the last rule must have no 'when'", why="it holds when no other does", fix=fix, at=at)
+    for index, rule in enumerate(rules[:-1]):
+        if rule.when is None:
+            why = "it is always true, so the rules below it are never reached"
+            raise Problem("E403", "a rule without 'when' before the last", why=why, at=("rules", index))
+
+
+def _debounced(word: str) -> str:
+    known = ["default", *State]
+    if word not in known:
+        fix = did_you_mean(word, known)
+        raise Problem("E301", f"'{word}' is no state", why=f"allowed: {', '.join(known)}", fix=fix)
+    return word
+
+
 class AgentOptions(Options):
+    """The agent itself."""
+
     id: Name
     """Part of every event's source; the default is the host name."""
 
@@ -81,39 +103,72 @@ class Site(Options):
     enterprise: Name
     site: Name
     area: Name
-    timezone: str = "UTC"
+    timezone: Annotated[str, AfterValidator(time_zone)] = "UTC"
+    """IANA name, e.g. Asia/Shanghai."""
 
 
 class Mqtt(Options):
+    """The broker of the MOM."""
+
     url: str = "mqtt://127.0.0.1:1883"
     """mqtt:// only on loopback or with `insecure: true`; mqtts:// otherwise."""
     username: str | None = None
     password: Secret | str | None = Field(default=None, repr=False)
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
+    """`{credential: NAME}`, `{file: PATH}` or `{env: NAME}`; plain text draws a warning."""
+    ca_file: File | None = None
+    """Certificate of the CA that signed the broker's; default: the system's CAs."""
+    cert_file: File | None = None
+    """The agent's own certificate, with `key_file`."""
+    key_file: File | None = None
     insecure: bool = False
-    protocol: Literal["5", "3.1.1"] = "5"
+    """Allows mqtt:// to another computer: everyone on the network can read and forge."""
+    protocol: Annotated[
+        Literal["5", "3.1.1"], BeforeValidator(mqtt_version), WithJsonSchema({"enum": [5, "5", "3.1.1"]})
+    ] = "5"
     client_id: str | None = None
     """Default: `edge-agent-<agent id>`."""
-    topic_root: str = "ea/v1"
+    topic_root: Annotated[str, AfterValidator(topic)] = "ea/v1"
+    """First levels of every topic."""
     confirm: Literal["broker"] = "broker"
+    """Who confirms an event before the buffer lets it go."""
     window: Annotated[int, Field(ge=1, le=100)] = 100
-    keepalive: Duration = 15_000_000
-    timeout: Duration = 10_000_000
+    """Messages that may be on the way unconfirmed."""
+    keepalive: Annotated[Duration, between("1s", "18h")] = 15_000_000
+    timeout: Annotated[Duration, between("100ms", "10min")] = 10_000_000
     """Longest wait for CONNACK or PUBACK before the connection is given up."""
+
+    @model_validator(mode="after")
+    def _reachable_and_safe(self) -> "Mqtt":
+        check_broker(self.url, self.insecure)
+        if (self.cert_file is None) != (self.key_file is None):
+            lacks, has = ("key_file", "cert_file") if self.key_file is None else ("cert_file", "key_file")
+            raise Problem("E302", f"'{has}' needs '{lacks}' beside it", at=(has,))
+        return self
 
 
 class Buffer(Options):
-    path: str = "data/buffer.db"
-    max_size: Size = 4 << 30
+    """Where events wait until they are confirmed."""
+
+    path: File = "data/buffer.db"
+    max_size: Annotated[Size, between("1MiB", "1024GiB")] = 4 << 30
+    """When it is full the oldest go, and a data.loss event says so."""
     keep_sent: Duration = 72 * 3_600_000_000
-    commit_interval: Duration = 50_000
+    """How long confirmed events stay, for `buffer replay`."""
+    commit_interval: Annotated[Duration, between("1ms", "10s")] = 50_000
+    """Longest wait for more events before they are written to disk together."""
 
 
 class Backoff(Options):
-    initial: Duration = 1_000_000
-    max: Duration = 30_000_000
+    """Waits between attempts to connect, doubled each time."""
+
+    initial: Annotated[Duration, between("10ms", "1h")] = 1_000_000
+    max: Annotated[Duration, between("10ms", "1h")] = 30_000_000
+
+    @model_validator(mode="after")
+    def _grows(self) -> "Backoff":
+        if self.initial > self.max:
+            raise Problem("E309", "'initial' must be at most 'max'", at=("initial",))
+        return self
 
 
 class TagOptions(Options):
@@ -125,7 +180,7 @@ class TagOptions(Options):
     offset: float | None = None
     deadband: float | None = None
     """Changes smaller than this are not reported, in the tag's unit after scaling."""
-    scan: Duration | None = None
+    scan: Annotated[Duration, between("1ms", "1d")] | None = None
     """How often the tag is read; default: that of the device."""
 
 
@@ -147,8 +202,10 @@ class DeviceOptions(Options):
     """
 
     driver: str
-    scan: Duration = 1_000_000
-    timeout: Duration = 1_000_000
+    scan: Annotated[Duration, between("1ms", "1d")] = 1_000_000
+    """How often tags are read that have no `scan` of their own."""
+    timeout: Annotated[Duration, between("1ms", "10min")] = 1_000_000
+    """Longest wait for one answer."""
     backoff: Backoff = Backoff()
     tags: Mapping[Name, Any]
 
@@ -175,22 +232,48 @@ class DeviceOptions(Options):
 
 
 class Rule(Options):
+    """First true rule wins; the last has no `when`."""
+
     state: State
     when: str | None = None
     """Expression over tags; the last rule has none."""
     reason: str | None = None
+    """Text of the downtime that begins with this state."""
 
 
 class StateOptions(Options):
     """Exactly one of `from` with `map`, or `rules`."""
 
     source: TagRef | None = Field(default=None, alias="from")
-    map: Mapping[int | str, State] | None = None
+    """Tag that holds the state as a number or a word."""
+    map: Mapping[Code, State] | None = None
+    """What the tag says → state."""
     default: State = State.UNKNOWN
+    """State of a value that is not in `map`."""
     rules: tuple[Rule, ...] | None = None
-    debounce: Mapping[str, Duration] = {}
+    debounce: Mapping[Annotated[str, AfterValidator(_debounced)], Duration] = {}
     """State or `default` → time; built in: default 1s, fault 0s."""
     min_duration: Duration = 0
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "StateOptions":
+        if self.rules is not None:
+            if self.source is not None or self.map is not None:
+                other = "from" if self.source is not None else "map"
+                raise Problem("E404", "a state has 'from' with 'map', or 'rules', not both", at=(other,))
+            check_rules(self.rules)
+        elif self.source is None and self.map is None:
+            raise Problem("E404", "a state needs 'from' with 'map', or 'rules'")
+        elif self.source is None:
+            raise Problem(
+                "E404", "'map' needs 'from' beside it", why="from names the tag that is mapped", at=("map",)
+            )
+        elif not self.map:
+            fix = "map: {1: idle, 2: running}"
+            raise Problem(
+                "E404", "'from' needs 'map' beside it", why="map says what a value means", fix=fix, at=("from",)
+            )
+        return self
 
 
 class Counter(Options):
@@ -200,39 +283,70 @@ class Counter(Options):
     good: TagRef | None = None
     scrap: TagRef | None = None
     rework: TagRef | None = None
-    wrap: int | None = None
+    wrap: Annotated[int, Field(ge=2, le=1 << 64)] | None = None
     """Values until roll-over; default from the tag's type (2^16, 2^32)."""
     wrap_to: Literal[0, 1] = 0
     max_rate: Rate = 10.0
+    """More than this cannot be produced: a larger step is not believed."""
     resets: Literal["never", "order", "shift", "unknown"] = "unknown"
+    """When the machine sets the register to 0."""
     reset_hints: tuple[TagRef, ...] = ()
+    """Tags whose change goes with a reset, e.g. the order number."""
     backward: Literal["correction", "ignore", "reset"] = "correction"
-    correction_max: int = 20
+    """What a small step back means."""
+    correction_max: Annotated[int, Field(ge=0)] = 20
+    """Largest step back that is taken for a correction by hand."""
     jumps: Literal["reject", "accept"] = "reject"
+    """What happens to a step that is larger than `max_rate` allows."""
     assume_good: bool = False
+    """Without a good register: total minus scrap is good."""
     parts_per_count: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _counts_something(self) -> "Counter":
+        if all(register is None for register in (self.total, self.good, self.scrap, self.rework)):
+            raise Problem("E405", "a counter needs a tag", why="none of total, good, scrap and rework is set")
+        if self.max_rate <= 0:
+            raise Problem("E309", "'max_rate' must be more than 0", at=("max_rate",))
+        return self
 
 
 class Reason(Options):
+    """What a reason code of the machine means."""
+
     text: str | None = None
     category: Category | None = None
 
 
 class DowntimeOptions(Options):
+    """How stops are told apart and named."""
+
     microstop: Duration = 300_000_000
+    """A stop that is shorter is a micro-stop."""
     reason: TagRef | None = None
     """Tag that holds the machine's reason code; 0 or empty is no reason."""
-    reasons: Mapping[int | str, Reason] = {}
+    reasons: Mapping[Code, Reason] = {}
+    """The machine's reason code → text and category."""
     merge_gap: Duration = 0
+    """A run shorter than this between two stops does not end the downtime."""
 
 
 class Measurement(Options):
     """A sample set: `every: 1s` (interval) or `on: change`."""
 
     tags: Annotated[tuple[TagRef, ...], Field(min_length=1)]
-    every: Duration | None = None
+    every: Annotated[Duration, between("1ms", "1d")] | None = None
     on: Literal["change"] | None = None
-    deadband: float | None = None
+    deadband: Annotated[float, Field(ge=0)] | None = None
+    """With `on: change`: smaller changes are not reported."""
+
+    @model_validator(mode="after")
+    def _one_trigger(self) -> "Measurement":
+        if (self.every is None) == (self.on is None):
+            raise Problem(
+                "E302", "a measurement needs exactly one of 'every' and 'on'", fix="every: 1s, or on: change"
+            )
+        return self
 
 
 class MachineOptions(Options):
@@ -244,15 +358,17 @@ class MachineOptions(Options):
     state: StateOptions | None = None
     counters: Mapping[Name, Counter] = {}
     downtime: DowntimeOptions | None = None
-    ideal_cycle: Duration | None = None
+    ideal_cycle: Annotated[Duration, between("1ms", "30d")] | None = None
+    """Time for one part at full speed."""
     measurements: Mapping[Name, Measurement] = {}
-    comms_timeout: Duration | Literal["auto"] = "auto"
+    comms_timeout: Annotated[Duration, between("100ms", "1d")] | Literal["auto"] = "auto"
     """Without a good sample for so long the state is unknown; auto is max(3 × scan, 10 s)."""
     settle: Duration = 5_000_000
     """After a PLC restart, before its values are believed."""
-    flush: Duration = 2_000_000
+    flush: Annotated[Duration, between("1s", "10s")] = 2_000_000
     """How long counts are gathered into one event; 1 s to 10 s."""
     inline_units: bool = True
+    """Samples carry their unit."""
 
 
 class Test(Options):

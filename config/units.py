@@ -1,40 +1,131 @@
 """Values with units as people write them: durations, sizes, rates. A bare number where a unit is due is an error."""
 
 import re
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|min|h|d)")
+from config.errors import Problem, nearest
+
 _MICROS = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)(B|KiB|MiB|GiB|TiB)")
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
-_RATE = re.compile(r"(\d+(?:\.\d+)?)/(s|min|h)")
-_PER = {"s": 1.0, "min": 60.0, "h": 3600.0}
+_PER = {"/s": 1.0, "/min": 60.0, "/h": 3600.0}
+_LARGEST = 1 << 62
+"""Microseconds or bytes; a database integer holds twice that."""
+_NUMBER = re.compile(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([^\d\s].*?)?\s*")
+_OTHER_WORDS = {
+    "µs": "us", "μs": "us", "sec": "s", "secs": "s", "second": "s", "seconds": "s", "m": "min", "mins": "min",
+    "minute": "min", "minutes": "min", "hr": "h", "hour": "h", "hours": "h", "day": "d", "days": "d",
+    "msec": "ms", "k": "KiB", "kb": "KiB", "m_": "MiB", "mb": "MiB", "gb": "GiB", "g": "GiB", "tb": "TiB",
+    "/sec": "/s", "ps": "/s", "per second": "/s", "/m": "/min", "per minute": "/min", "/hour": "/h", "per hour": "/h",
+}  # fmt: skip
 
 
-def duration(text: object) -> int:
-    """`250ms`, `2s`, `5min`, `72h`, `14d` to microseconds. Raises ValueError."""
-    match = _DURATION.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
-        raise ValueError("a duration needs a unit: 250ms, 2s, 5min, 72h or 14d")
-    return round(float(match[1]) * _MICROS[match[2]])
+class _Kind(NamedTuple):
+    word: str
+    factors: Mapping[str, float]
+    examples: str
+    usual: str
+    """The unit that a bare number probably has."""
+
+    @property
+    def pattern(self) -> str:
+        return r"(\d{1,18}(?:\.\d{1,9})?)(" + "|".join(self.factors) + ")"
+
+    def parse(self, value: object) -> float:
+        if isinstance(value, str) and (found := re.fullmatch(self.pattern, value, re.ASCII)):
+            return self.convert(float(found[1]), found[2], value)
+        raise self.problem(value)
+
+    def convert(self, number: float, unit: str, text: str) -> float:
+        result = number / self.factors[unit] if self is _RATE else number * self.factors[unit]
+        if result > _LARGEST:
+            raise Problem("E308", f"'{text}' is too large for a {self.word}")
+        return result
+
+    def problem(self, value: object) -> Problem:
+        what = f"a {self.word} needs a unit: {self.examples}"
+        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+            return Problem("E308", what, why=f"{value} is a bare number", fix=f"did you mean {value}{self.usual}?")
+        found = _NUMBER.fullmatch(value) if isinstance(value, str) and len(value) <= 60 else None
+        if found is None:
+            return Problem("E308", what)
+        number, unit = found[1], found[2] or ""
+        known = _OTHER_WORDS.get(unit.lower(), unit)
+        if known not in self.factors:
+            known = nearest(unit, self.factors) or ("" if unit else self.usual)
+        return Problem("E308", what, fix=f"did you mean {number}{known}?" if known else "")
 
 
-def size(text: object) -> int:
-    """`64KiB`, `4GiB` to bytes. Raises ValueError."""
-    match = _SIZE.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
-        raise ValueError("a size needs a unit: 64KiB, 500MiB or 4GiB")
-    return round(float(match[1]) * _BYTES[match[2]])
+_DURATION = _Kind("duration", _MICROS, "250ms, 2s, 5min, 72h or 14d", "ms")
+_SIZE = _Kind("size", _BYTES, "64KiB, 500MiB or 4GiB", "MiB")
+_RATE = _Kind("rate", _PER, "2/s, 30/min or 900/h", "/s")
 
 
-def rate(text: object) -> float:
-    """`2/s`, `30/min` to pieces per second. Raises ValueError."""
-    match = _RATE.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
-        raise ValueError("a rate needs a unit: 2/s, 30/min or 900/h")
-    return float(match[1]) / _PER[match[2]]
+def duration(value: object) -> int:
+    """`250ms`, `2s`, `5min`, `72h`, `14d` to microseconds. Raises Problem (a ValueError) E308."""
+    return round(_DURATION.parse(value))
+
+
+def size(value: object) -> int:
+    """`64KiB`, `4GiB` to bytes. Raises Problem (a ValueError) E308."""
+    return round(_SIZE.parse(value))
+
+
+def rate(value: object) -> float:
+    """`2/s`, `30/min` to pieces per second. Raises Problem (a ValueError) E308."""
+    return _RATE.parse(value)
+
+
+def duration_text(micros: int) -> str:
+    """Microseconds in the largest unit that gives a whole number: `90s`, `2h`; the inverse of `duration`."""
+    return _text(micros, _MICROS)
+
+
+def size_text(size: int) -> str:
+    """Bytes in the largest unit that gives a whole number; the inverse of `size`."""
+    return _text(size, _BYTES)
+
+
+def rate_text(per_second: float) -> str:
+    """`2/s`."""
+    return f"{per_second:g}/s"
+
+
+_KINDS: Sequence[tuple[_Kind, Callable[[object], Any], Callable[[Any], str]]] = (
+    (_DURATION, duration, duration_text),
+    (_SIZE, size, size_text),
+    (_RATE, rate, rate_text),
+)
+
+
+def like(text: str, value: float) -> str:
+    """`value` in the kind of unit that `text` is written in; the bare number if it has none."""
+    for kind, _, write in _KINDS:
+        if re.fullmatch(kind.pattern, text, re.ASCII):
+            return write(value)
+    return str(value)
+
+
+def between(least: str, most: str) -> AfterValidator:
+    """Both ends are allowed. They are durations, sizes or rates, as the value is."""
+    kind, parse, write = next(known for known in _KINDS if re.fullmatch(known[0].pattern, least, re.ASCII))
+    low, high = parse(least), parse(most)
+
+    def check(value: Any) -> Any:
+        if not low <= value <= high:
+            raise Problem("E309", f"this {kind.word} must be from {least} to {most}", why=f"it is {write(value)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _text(amount: int, factors: Mapping[str, int]) -> str:
+    if amount == 0:
+        return "0s" if factors is _MICROS else "0B"
+    unit = max((unit for unit, factor in factors.items() if amount % factor == 0), key=lambda unit: factors[unit])
+    return f"{amount // factors[unit]}{unit}"
 
 
 Duration = Annotated[

@@ -1,0 +1,259 @@
+"""From a file to a `Config`: every fault of the file in one report, or a configuration that is sound.
+
+The order: YAML with positions, templates, each device and each machine against its model, then what they say
+about each other. A part with faults does not stop the others from being checked.
+"""
+
+import hashlib
+import json
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+from config import references, yaml12
+from config.errors import ConfigFaults, Fault, Problem, did_you_mean, listed
+from config.fit import Fitted, Fitting
+from config.model import Config, DeviceOptions, MachineOptions, Warned
+from config.references import CheckExpression, Device, References
+from config.report import Place, Report, at
+from config.secrets import masked
+from config.source import Source, read
+from config.templates import Templates, check_outside
+from config.yaml12 import Document, Map, Node, Scalar, Seq
+
+_PARTS = ("devices", "machines", "templates")
+
+
+class Origin(NamedTuple):
+    """Where a value was written; `template` is empty for values that no template gave."""
+
+    file: str
+    line: int
+    template: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}"
+        return f"template {self.template}, {place}" if self.template else place
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A configuration that can be used. `origins` is dotted path → place, for values that were written;
+    `hash` is equal for files that mean the same, and knows no secret."""
+
+    config: Config
+    warnings: tuple[Fault, ...]
+    origins: Mapping[str, Origin]
+    hash: str
+    base_dir: FilePath
+
+
+def load(
+    path: str | FilePath,
+    drivers: Mapping[str, type[DeviceOptions]],
+    *,
+    check_expression: CheckExpression | None = None,
+    host_name: str | None = None,
+) -> Loaded:
+    """Read and check the file. `drivers` is the options model for every `driver:` value.
+
+    `check_expression` gives the tag names of an expression, or raises ValueError (with `offset`); without it
+    expressions are not looked into. Raises ConfigFaults with every error and warning of the file.
+    """
+    return load_source(read(path), FilePath(path).absolute().parent, drivers, check_expression, host_name)
+
+
+def load_source(
+    source: Source,
+    base_dir: FilePath,
+    drivers: Mapping[str, type[DeviceOptions]],
+    check_expression: CheckExpression | None = None,
+    host_name: str | None = None,
+) -> Loaded:
+    """The same for a text that is already here."""
+    document = yaml12.parse(source)
+    return _Loading(document, base_dir, drivers, check_expression).finish(host_name)
+
+
+class _Loading:
+    def __init__(
+        self,
+        document: Document,
+        base_dir: FilePath,
+        drivers: Mapping[str, type[DeviceOptions]],
+        check_expression: CheckExpression | None,
+    ) -> None:
+        self.root = document.root
+        self.report = Report(document.source, document.faults)
+        self.base_dir = base_dir
+        self.drivers = drivers
+        self.check_expression = check_expression
+        self.devices: dict[str, Fitted[DeviceOptions] | None] = {}
+        self.machines: dict[str, Fitted[MachineOptions]] = {}
+        self.nodes: dict[str, Map] = {}
+
+    def finish(self, host_name: str | None) -> Loaded:
+        """Check everything, in the order in which things depend on each other."""
+        check_outside(self.root, self.report)
+        head = self._head(host_name)
+        templates = Templates(self._section("templates"), self.report)
+        expanded = {
+            name: machine
+            for name, node in self._named("machines")
+            if (machine := templates.expand(name, node)) is not None
+        }
+        templates.warn_unused()
+        for name, node in self._named("devices"):
+            self._device(name, node, ("devices", name), "")
+        for name, node in expanded.items():
+            self.machines[name] = self._machine(name, node)
+        self._refer(head)
+        if head.value is None or self.report.failed:
+            raise ConfigFaults(self.report.faults)
+        return self._loaded(head.value)
+
+    def _head(self, host_name: str | None) -> Fitted[Config]:
+        """All but devices and machines."""
+        items = {key: entry for key, entry in self.root.items.items() if key not in _PARTS}
+        given: dict[str, Any] = {"devices": {}, "machines": {}}
+        agent = self.root.get("agent")
+        if agent is None or (isinstance(agent, Map) and "id" not in agent.items):
+            name = re.sub(r"[^A-Za-z0-9_-]+", "-", host_name or platform.node()).strip("-") or "edge-agent"
+            given["agent"] = {**(yaml12.plain(agent) if agent is not None else {}), "id": name}
+        node = Map(items, self.root.span)
+        fitted = Fitting(self.report, (), self.base_dir).fit(Config, node, given)
+        for name in ("mqtt", "devices", "machines", "templates"):
+            references.secrets_in_plain_text(self.report, self.root.get(name) or node, (name,))
+        if fitted.value is not None:
+            references.missing_files(self.report, fitted.value.mqtt, fitted.node)
+        return fitted
+
+    def _section(self, name: str) -> Node | None:
+        """A section of names; a fault and None if it is something else."""
+        node = self.root.get(name)
+        if node is None or isinstance(node, Map) or (isinstance(node, Scalar) and node.value is None):
+            return node if isinstance(node, Map) else None
+        place = at(self.root, (name,), key=True)
+        self.report.add(place, Problem("E307", f"'{name}' needs a mapping (name: …)"), (name,))
+        return None
+
+    def _named(self, section: str) -> list[tuple[str, Map]]:
+        found = []
+        node = self._section(section)
+        for key, value in node if isinstance(node, Map) else ():
+            path, place = (section, key.value), Place(key.span, "")
+            if not isinstance(key.value, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", key.value):
+                fix = f"write '{key.raw}' in quotes" if not isinstance(key.value, str) and key.raw else ""
+                why = "a name becomes a topic level: letters, digits, - and _"
+                self.report.add(place, Problem("E309", f"'{key.raw}' cannot be a name", why=why, fix=fix), path)
+            elif not isinstance(value, Map):
+                self.report.add(place, Problem("E307", f"'{key.value}' needs a mapping (name: value)"), path)
+            else:
+                found.append((key.value, value))
+        return found
+
+    def _machine(self, name: str, node: Map) -> Fitted[MachineOptions]:
+        device = node.get("device")
+        if isinstance(device, Map):
+            key = node.items["device"][0]
+            if name in self.devices:
+                what = f"machine '{name}' has a device of its own, and there is a device '{name}'"
+                problem = Problem("E311", what, fix="rename one of the two")
+                self.report.add(Place(key.span, key.template), problem, ("machines", name, "device"), machine=name)
+            else:
+                self._device(name, device, ("machines", name, "device"), name)
+            alias = Scalar(name, name, key.span, template=key.template)
+            node = Map({**node.items, "device": (key, alias)}, node.span, node.template)
+        # its key stands for the machine where something is missing
+        fitting = Fitting(self.report, ("machines", name), self.base_dir, machine=name)
+        return _placed(self.root, ("machines", name), fitting).fit(MachineOptions, node)
+
+    def _device(self, name: str, node: Map, path: tuple[str, ...], machine: str) -> None:
+        self.devices[name] = None
+        self.nodes[name] = node
+        driver = node.get("driver")
+        word = driver.value if isinstance(driver, Scalar) else None
+        known = sorted(self.drivers)
+        if word not in self.drivers:
+            if driver is None:
+                problem = Problem("E306", f"'driver' is missing in '{name}'", why=f"there are {listed(known)}")
+                key = at(self.root, path, key=True)
+                place = key if not node.template else Place(node.span, node.template)
+            else:
+                place = at(node, ("driver",))
+                what = (
+                    f"there is no driver '{word}'" if isinstance(word, str) else "'driver' needs the name of a driver"
+                )
+                problem = Problem("E312", what, why=f"there are {listed(known)}", fix=did_you_mean(word, known))
+            self.report.add(place, problem, (*path, "driver"), machine=machine)
+            return
+        fitting = Fitting(self.report, path, self.base_dir, machine, str(word), self.drivers)
+        fitted = _placed(self.root, path, fitting).fit(self.drivers[str(word)], node)
+        self.devices[name] = fitted
+        if fitted.value is not None:
+            for warning in fitted.value.warnings():
+                self._warn(fitted, warning, path, machine)
+
+    def _warn(self, fitted: Fitted[DeviceOptions], warning: Warned, path: tuple[str, ...], machine: str) -> None:
+        problem = Problem(warning.code, warning.message, fix=warning.fix)
+        self.report.add(at(fitted.node, warning.path), problem, (*path, *warning.path), machine=machine)
+
+    def _refer(self, head: Fitted[Config]) -> None:
+        """What the parts say about each other."""
+        devices = {name: Device(_tags(node), _value(self.devices[name])) for name, node in self.nodes.items()}
+        machines = self._section("machines")
+        names = [str(key.value) for key, _ in machines] if isinstance(machines, Map) else []
+        check = References(self.report, devices, names, self.check_expression)
+        for name, fitted in self.machines.items():
+            check.machine(name, fitted)
+        own = {name: fitted.value.device for name, fitted in self.machines.items() if fitted.value is not None}
+        if head.value is not None:
+            for index, test in enumerate(head.value.tests):
+                check.test(index, test, head.node, own)
+        if not names and not self.report.failed:
+            place = at(self.root, ("machines",), key=True)
+            self.report.add(place, Problem("W407", "there is no machine: nothing will be sent"), ("machines",))
+
+    def _loaded(self, head: Config) -> Loaded:
+        devices = {name: fitted.value for name, fitted in self.devices.items() if fitted and fitted.value}
+        machines = {name: fitted.value for name, fitted in self.machines.items() if fitted.value}
+        config = head.model_copy(update={"devices": devices, "machines": machines})
+        warnings = tuple(self.report.faults)
+        return Loaded(config, warnings, self._origins(), digest(config, self.base_dir), self.base_dir)
+
+    def _origins(self) -> dict[str, Origin]:
+        found: dict[str, Origin] = {}
+        parts: list[tuple[tuple[str, ...], Node]] = [
+            ((str(key.value),), node) for key, node in self.root if key.value not in _PARTS
+        ]
+        parts += [(("devices", name), fitted.node) for name, fitted in self.devices.items() if fitted]
+        parts += [(("machines", name), fitted.node) for name, fitted in self.machines.items()]
+        for prefix, part in parts:
+            for path, node in yaml12.walk(part):
+                if isinstance(node, Scalar | Seq):
+                    dotted = ".".join(map(str, (*prefix, *path)))
+                    found[dotted] = Origin(self.report.source.file, node.span.line, node.template)
+        return found
+
+
+def digest(config: Config, base_dir: FilePath) -> str:
+    """Sixteen hex digits that change when the configuration means something else; tests and secrets do not count."""
+    data = masked(config.model_dump(mode="json", by_alias=True, serialize_as_any=True, exclude={"tests"}))
+    text = json.dumps(data, sort_keys=True, ensure_ascii=False).replace(json.dumps(f"{base_dir}/")[1:-1], "")
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _placed(root: Map, path: tuple[str, ...], fitting: Fitting) -> Fitting:
+    return fitting
+
+
+def _tags(node: Map) -> list[str]:
+    tags = node.get("tags")
+    return [str(key.value) for key, _ in tags] if isinstance(tags, Map) else []
+
+
+def _value(fitted: Fitted[DeviceOptions] | None) -> DeviceOptions | None:
+    return None if fitted is None else fitted.value

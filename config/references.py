@@ -1,0 +1,220 @@
+"""Do the parts of a configuration fit each other: tags, devices, machines, expressions, files.
+
+Runs over the parts that are sound, so that one misspelt word does not hide the others.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from config.errors import Problem, did_you_mean, listed
+from config.fit import Fitted
+from config.model import DeviceOptions, MachineOptions, Mqtt, Test
+from config.report import Path, Place, Report, at
+from config.source import Span, is_secret
+from config.yaml12 import Map, Node, Scalar
+
+CheckExpression = Callable[[str], Collection[str]]
+"""Names of the tags in an expression. Raises ValueError, with `offset` where it knows it, if it cannot be read."""
+
+_TEST_WORDS = frozenset(
+    ("at", "source_at", "quality", "tags", "device", "lost", "agent", "plc", "clock", "command", "downtime_id",
+     "alarm_id", "order_run_id")
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device as far as it is known: `tags` are those that were written, `options` what was sound of it."""
+
+    tags: Collection[str]
+    options: DeviceOptions | None
+
+
+@dataclass(frozen=True)
+class References:
+    """Checks against the devices and machines of one file."""
+
+    report: Report
+    devices: Mapping[str, Device]
+    machines: Collection[str]
+    check_expression: CheckExpression | None
+
+    def machine(self, name: str, fitted: Fitted[MachineOptions]) -> None:
+        """Every tag that the machine names, and what its counters and rules are made of."""
+        machine = fitted.value
+        if machine is None:
+            return
+        known = self._device(name, machine, fitted)
+        if not known:
+            return
+        for path, ref in _references(machine):
+            self._tag(name, machine.device, fitted.node, path, ref)
+        for counter, registers in machine.counters.items():
+            for register in ("total", "good", "scrap", "rework"):
+                ref = getattr(registers, register)
+                if ref is not None and self._type(machine.device, ref) == "string":
+                    problem = Problem(
+                        "E406", f"'{ref}' is text and cannot be counted", fix="choose a tag with a number"
+                    )
+                    self._add(name, fitted.node, ("counters", counter, register), problem)
+        rules = machine.state.rules if machine.state is not None else None
+        for index, rule in enumerate(rules or ()):
+            if rule.when is not None:
+                self._expression(name, machine.device, fitted.node, ("state", "rules", index, "when"), rule.when)
+
+    def test(self, index: int, test: Test, node: Map, own: Mapping[str, str]) -> None:
+        """The machine and the tags that a test names; `own` is machine → device."""
+        path: Path = ("tests", index)
+        if test.machine not in self.machines:
+            problem = Problem("E407", f"no machine '{test.machine}'", why=f"there are {listed(self.machines)}",
+                              fix=did_you_mean(test.machine, self.machines))  # fmt: skip
+            self.report.add(at(node, (*path, "machine")), problem, (*path, "machine"))
+            return
+        device = own.get(test.machine)
+        if device is None:
+            return
+        for line, entries in enumerate(test.given):
+            if "command" in entries:
+                continue
+            for word in entries:
+                if word not in _TEST_WORDS and (unknown := self._unknown_tag(device, str(word))):
+                    spot = (*path, "given", line, word)
+                    self.report.add(at(node, spot, key=True), unknown, spot)
+
+    def _device(self, name: str, machine: MachineOptions, fitted: Fitted[MachineOptions]) -> bool:
+        if machine.device in self.devices:
+            return True
+        near = did_you_mean(machine.device, self.devices)
+        there = f"there are {listed(self.devices)}" if self.devices else "there are none"
+        problem = Problem("E408", f"no device '{machine.device}'", why=there, fix=near or "write it under devices:")
+        self._add(name, fitted.node, ("device",), problem)
+        return False
+
+    def _add(self, machine: str, node: Map, path: Path, problem: Problem) -> None:
+        self.report.add(at(node, path), problem, ("machines", machine, *path), machine=machine)
+
+    def _tag(self, name: str, device: str, node: Map, path: Path, ref: str) -> None:
+        if problem := self._unknown_tag(device, ref):
+            self._add(name, node, path, problem)
+
+    def _unknown_tag(self, own: str, ref: str) -> Problem | None:
+        """Why the reference leads nowhere; None if it leads to a tag."""
+        device, _, tag = ref.rpartition("/")
+        known = self.devices.get(device or own)
+        if known is None:
+            near = did_you_mean(device, self.devices)
+            return Problem("E408", f"no device '{device}'", why=f"'{ref}' means tag '{tag}' of it", fix=near)
+        if tag in known.tags:
+            return None
+        elsewhere = [f"{name}/{tag}" for name, other in self.devices.items() if tag in other.tags]
+        near = did_you_mean(tag, known.tags)
+        fix = near or (f"did you mean '{elsewhere[0]}'?" if elsewhere else "")
+        why = f"the tags of device '{device or own}' are {listed(known.tags)}" if known.tags else "it has no tags"
+        return Problem("E401", f"no tag '{tag}'", why=why, fix=fix)
+
+    def _type(self, own: str, ref: str) -> str | None:
+        device, _, tag = ref.rpartition("/")
+        known = self.devices.get(device or own)
+        if known is None or known.options is None or tag not in known.options.tags:
+            return None
+        return known.options.value_type(tag)
+
+    def _expression(self, machine: str, device: str, node: Map, path: Path, text: str) -> None:
+        if self.check_expression is None:
+            return
+        place, scalar = at(node, path), _scalar(node, path)
+        try:
+            names = self.check_expression(text)
+        except ValueError as error:
+            offset = getattr(error, "offset", None)
+            spot = self._inside(place, scalar, offset if isinstance(offset, int) else 0)
+            problem = error if isinstance(error, Problem) else _unreadable(error, text, offset)
+            self.report.add(spot, problem, ("machines", machine, *path), machine=machine)
+            return
+        for name in sorted(names):
+            if unknown := self._unknown_tag(device, name):
+                found = re.search(rf"(?<![\w/-]){re.escape(name)}(?![\w/])", text)
+                spot = self._inside(place, scalar, found.start() if found else 0)
+                self.report.add(spot, unknown, ("machines", machine, *path), machine=machine)
+
+    def _inside(self, place: Place, scalar: Scalar | None, offset: int) -> Place:
+        """The place of a character of a scalar, if the scalar stands in the file as it is."""
+        if scalar is None or not isinstance(scalar.value, str):
+            return place
+        start = self.report.source.slice(place.span).find(scalar.value)
+        if start < 0 or not 0 <= offset <= len(scalar.value):
+            return place
+        column = place.span.column + start + offset
+        return Place(Span(place.span.line, column, place.span.line, column + 1), place.template)
+
+
+def _unreadable(error: ValueError, text: str, offset: object) -> Problem:
+    found = Problem.of(error, "E402")
+    near = f"near '{text[offset : offset + 20].strip()}'" if isinstance(offset, int) and text[offset:].strip() else ""
+    what = "this rule cannot be read" + (f", {near}" if near else "")
+    return Problem(found.code, what, why=found.why or found.what, fix=found.fix)
+
+
+def _scalar(node: Node, path: Path) -> Scalar | None:
+    for step in path:
+        if isinstance(node, Map) and step in node.items:
+            node = node.items[step][1]
+        elif not isinstance(node, Map | Scalar) and isinstance(step, int) and step < len(node.items):
+            node = node.items[step]
+        else:
+            return None
+    return node if isinstance(node, Scalar) else None
+
+
+def _references(machine: MachineOptions) -> Iterator[tuple[Path, str]]:
+    """Every tag reference of a machine with its path."""
+    if machine.state is not None and machine.state.source is not None:
+        yield ("state", "from"), machine.state.source
+    for name, counter in machine.counters.items():
+        for register in ("total", "good", "scrap", "rework"):
+            ref = getattr(counter, register)
+            if ref is not None:
+                yield ("counters", name, register), ref
+        yield from _each(("counters", name, "reset_hints"), counter.reset_hints)
+    if machine.downtime is not None and machine.downtime.reason is not None:
+        yield ("downtime", "reason"), machine.downtime.reason
+    for name, measurement in machine.measurements.items():
+        yield from _each(("measurements", name, "tags"), measurement.tags)
+
+
+def _each(path: Path, refs: Iterable[str]) -> Iterator[tuple[Path, str]]:
+    for index, ref in enumerate(refs):
+        yield (*path, index), ref
+
+
+def secrets_in_plain_text(report: Report, node: Node, path: Sequence[Any]) -> None:
+    """A warning for every secret that stands in the file."""
+    if not isinstance(node, Map):
+        return
+    for key, value in node:
+        if key.value == "tags":
+            continue
+        spot = (*path, key.value)
+        if isinstance(value, Scalar):
+            if is_secret(key.value) and value.value is not None:
+                problem = Problem(
+                    "W110",
+                    "a secret in plain text",
+                    why="everyone who can read the file knows it",
+                    fix=f"{key.value}: {{credential: NAME}}, {{file: PATH}} or {{env: NAME}}",
+                )
+                report.add(Place(value.span, value.template), problem, spot)
+        else:
+            secrets_in_plain_text(report, value, spot)
+
+
+def missing_files(report: Report, mqtt: Mqtt, node: Map) -> None:
+    """A warning for every certificate and key of the broker that is not there: it may come with the installation."""
+    for name in ("ca_file", "cert_file", "key_file"):
+        path = getattr(mqtt, name)
+        if path is not None and not FilePath(path).is_file():
+            problem = Problem("W112", f"there is no file {path}", why="paths count from the folder of this file")
+            report.add(at(node, ("mqtt", name)), problem, ("mqtt", name))
