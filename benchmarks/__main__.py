@@ -1,0 +1,35 @@
+"""`python -m benchmarks [--seconds 20] [--away 60] [--only abcd] [-o json]`: all figures of one run."""
+
+import argparse
+import asyncio
+
+from benchmarks.fieldbus import modbus, opcua
+from benchmarks.machine_commit import machine_commit
+from benchmarks.outage import outage
+from benchmarks.report import show
+
+
+async def run(seconds: float, away: float, only: str, as_json: bool) -> None:
+    sections = {
+        "a": lambda: machine_commit(seconds / 4),
+        "b": lambda: modbus(seconds),
+        "c": lambda: opcua(seconds),
+        "d": lambda: outage(away),
+    }
+    for name in only:
+        async for figure in sections[name]():
+            show(figure, as_json=as_json)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20, help="measured span of each section")
+    parser.add_argument("--away", type=float, default=60, help="seconds that the broker is away in (d)")
+    parser.add_argument("--only", default="abcd", help="sections to run, e.g. b")
+    parser.add_argument("-o", "--output", choices=["text", "json"], default="text")
+    arguments = parser.parse_args()
+    asyncio.run(run(arguments.seconds, arguments.away, arguments.only, arguments.output == "json"))
+
+
+if __name__ == "__main__":
+    main()
