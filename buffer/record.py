@@ -2,7 +2,9 @@
 
 from zlib import crc32
 
-from buffer.outbox import Message
+from buffer.outbox import Lane, Message, Stored
+
+LANES = tuple(Lane)
 
 
 def message_crc(position: int, message: Message, recorded_at: int) -> int:
@@ -21,3 +23,20 @@ def fields_crc(*fields: str | int | bytes) -> int:
         raw = field if isinstance(field, bytes) else str(field).encode()
         total = crc32(raw, crc32(f"{len(raw)}:".encode(), total))
     return total
+
+
+def as_written(row: tuple[object, ...]) -> Stored | None:
+    """The message in a row, None if it does not give the checksum stored with it.
+
+    Columns: position, stream, epoch, seq, lane, type, topic, recorded_at, crc, body; of any type, as damage may
+    have changed that too.
+    """
+    position, stream, epoch, seq, lane, kind, topic, recorded_at, crc, body = row
+    if not (isinstance(position, int) and isinstance(seq, int) and isinstance(recorded_at, int)):
+        return None
+    if not (isinstance(stream, str) and isinstance(epoch, str) and isinstance(kind, str) and isinstance(topic, str)):
+        return None
+    if not isinstance(body, bytes) or not isinstance(lane, int) or not 0 <= lane <= Lane.MEASUREMENT:
+        return None
+    message = Message(stream, epoch, seq, LANES[lane], kind, topic, body)
+    return Stored(position, message) if message_crc(position, message, recorded_at) == crc else None

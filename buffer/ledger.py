@@ -1,0 +1,438 @@
+"""What one transaction does to the tables, and what may be read from them. Plain and synchronous.
+
+Invariants, true after every commit: a message row is in exactly one of `pending` and `sent`; a dead letter in
+neither; the numbers of a stream are never given twice, since the highest one is `max(floor, newest row)` and a
+removal that takes the newest row raises the floor in the same transaction. Every method either commits the whole
+of what it was asked or leaves tables and memory as they were and raises what sqlite3 raised.
+"""
+
+import sqlite3
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+from buffer import tables
+from buffer.outbox import Damaged, Depth, Lane, Message, SequenceError, Stored
+from buffer.record import as_written, fields_crc, message_crc
+from buffer.schema import Opened
+from buffer.sequence import Key, follow
+
+READ_BYTES = 4 << 20
+"""Bodies read at once, however many rows were asked for."""
+COUNT_ROWS = 20_000
+"""Rows of `pending` counted in one slice."""
+
+_READ = """SELECT p.position, s.stream, s.epoch, m.seq, m.lane, m.type, m.topic, m.recorded_at, m.crc, m.body
+    FROM pending p LEFT JOIN message m ON m.position = p.position LEFT JOIN stream s ON s.id = m.stream_id
+    WHERE p.lane = ? AND p.position > ? ORDER BY p.position LIMIT ?"""
+_READ_ONE = _READ.replace("p.position > ?", "p.position = ?")
+
+
+class Writing(NamedTuple):
+    """One append: its messages and its states."""
+
+    messages: Sequence[Message]
+    states: Mapping[str, bytes]
+
+
+class Refusal(NamedTuple):
+    """A message to be set aside: its position and why."""
+
+    position: int
+    reason: str
+
+
+class Page(NamedTuple):
+    rows: Sequence[Stored]
+    damaged: Sequence[Damaged]
+
+
+class Ledger:
+    """Owns the tables of an open database; used by one thread only."""
+
+    def __init__(self, opened: Opened, *, now: Callable[[], int]) -> None:
+        self._connection = opened.db.conn
+        self._epoch = opened.epoch
+        self._now = now
+        self._last: dict[Key, int] = {}
+        self._streams: dict[Key, int] = {}
+        self._acked: dict[int, tuple[int, int]] = {}
+        self._position = 0
+        self._rank = 0
+        self._rows = 0
+        self._bytes = 0
+        self._dead = 0
+        self._many = self._connection.executemany
+        self._stopped_clean = False
+        # Rows of `pending` up to `_count_to` are counted lane by lane in idle time, so that opening reads none.
+        self._count_at = (-1, 0)
+        self._count_to = 0
+        self.written = 0
+        """Bytes of bodies and states written since the last checkpoint."""
+        self._load()
+
+    def _load(self) -> None:
+        query = """SELECT id, stream, epoch,
+            max(floor, coalesce((SELECT max(seq) FROM message WHERE stream_id = stream.id), 0)) FROM stream"""
+        for row_id, stream, epoch, last in self._connection.execute(query):
+            self._streams[(stream, epoch)] = row_id
+            self._last[(stream, epoch)] = last
+        meta, _ = tables.read_meta(self._connection)
+        self._stopped_clean = "clean_stop" in meta
+        highest = [int(meta.get("position_floor", "0"))]
+        for table in ("message", "dead"):
+            highest.append(self._one(f"SELECT max(position) FROM {table}") or 0)
+        for lane in Lane:
+            highest.append(self._one("SELECT max(position) FROM pending WHERE lane = ?", lane) or 0)
+        self._position = max(highest)
+        self._count_to = self._position
+        self._rank = self._one("SELECT max(rank) FROM sent") or 0
+        self._dead = self._one("SELECT count(*) FROM dead") or 0
+        self.count()
+
+    def _one(self, query: str, *arguments: int) -> int | None:
+        row = self._connection.execute(query, arguments).fetchone()
+        value = row[0] if row else None
+        return value if isinstance(value, int) else None
+
+    @property
+    def fresh(self) -> bool:
+        return not any(epoch == self._epoch and last for (_, epoch), last in self._last.items())
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is anything to send."""
+        return any(self._oldest(lane) is not None for lane in Lane)
+
+    @property
+    def acked(self) -> int:
+        """Confirmations that are not yet committed."""
+        return len(self._acked)
+
+    # --- writing ---
+
+    def store(
+        self, writings: Sequence[Writing], refusals: Sequence[Refusal], *, keep_sent: bool = True
+    ) -> list[SequenceError | None]:
+        """One transaction: the writings, the refusals and every confirmation so far.
+
+        Returns what the sequence guard says to each writing; those it refuses are left out. Without `keep_sent`
+        what was confirmed is removed at once, which needs no room. Raises what sqlite3 raises; then nothing has
+        changed.
+        """
+        last = ChainMap[Key, int]({}, self._last)
+        verdicts = [_verdict(last, writing.messages) for writing in writings]
+        if all(verdicts) and not refusals and not self._acked:
+            return verdicts
+        at = self._now()
+        new: dict[Key, int] = {}
+        position = self._position
+        messages: list[tuple[object, ...]] = []
+        pending: list[tuple[int, int, int]] = []
+        states: dict[str, bytes] = {}
+        size = 0
+        with self._transaction():
+            for writing, verdict in zip(writings, verdicts, strict=True):
+                if verdict is not None:
+                    continue
+                for message in writing.messages:
+                    stream, epoch, seq, lane, kind, topic, body = message
+                    key = (stream, epoch)
+                    row = self._streams.get(key) or new.get(key)
+                    if row is None:
+                        row = new[key] = self._new_stream(key)
+                    position += 1
+                    crc = message_crc(position, message, at)
+                    messages.append((position, row, seq, int(lane), kind, topic, at, crc, body))
+                    pending.append((int(lane), position, len(body)))
+                    size += len(body)
+                states.update(writing.states)
+            if messages:
+                self._many("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", messages)
+                self._many("INSERT INTO pending VALUES (?, ?, ?)", pending)
+            self._store_states(states)
+            self._store_acked(at, keep_sent)
+            buried = [found for refusal in refusals if (found := self._bury(refusal, at)) is not None]
+            if self._stopped_clean:
+                self._connection.execute("DELETE FROM meta WHERE key = 'clean_stop'")
+        self._streams.update(new)
+        self._last.update(last.maps[0])
+        self._position = position
+        self._rows += len(messages)
+        self._bytes += size
+        self._acked_stored(keep_sent)
+        for found in buried:
+            self._dead += 1
+            self._uncount(*found)
+        self._stopped_clean = False
+        self.written += size + sum(map(len, states.values())) + 64 * (len(messages) + len(buried))
+        return verdicts
+
+    def _new_stream(self, key: Key) -> int:
+        row_id = (self._one("SELECT max(id) FROM stream") or 0) + 1
+        self._connection.execute(
+            "INSERT INTO stream VALUES (?, ?, ?, 0, ?)", (row_id, *key, fields_crc(row_id, *key, 0))
+        )
+        return row_id
+
+    def _store_states(self, states: Mapping[str, bytes]) -> None:
+        epoch = self._epoch
+        rows = [(key, epoch, value, fields_crc(key, epoch, value)) for key, value in states.items()]
+        if rows:
+            self._many(
+                """INSERT INTO state VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE
+                SET epoch = excluded.epoch, value = excluded.value, crc = excluded.crc""",
+                rows,
+            )
+
+    def _store_acked(self, at: int, keep: bool) -> None:
+        if not self._acked:
+            return
+        keys = [(lane, position) for position, (lane, _) in self._acked.items()]
+        self._many("DELETE FROM pending WHERE lane = ? AND position = ?", keys)
+        if keep:
+            rows = [(self._rank + index, position, at) for index, position in enumerate(self._acked, 1)]
+            self._many("INSERT INTO sent VALUES (?, ?, ?)", rows)
+        else:
+            self._remove(self._acked)
+
+    def _acked_stored(self, keep: bool) -> None:
+        if keep:
+            self._rank += len(self._acked)
+        self.written += 32 * len(self._acked)
+        self._acked.clear()
+
+    def _bury(self, refusal: Refusal, at: int) -> tuple[int, int, int] | None:
+        """Move a message to the dead letters; returns (position, lane, bytes), None if it is not waiting."""
+        position, reason = refusal
+        found = None if position in self._acked else self._find(position)
+        if found is None:
+            return None
+        self._connection.execute(
+            """INSERT INTO dead SELECT m.position, s.stream, s.epoch, m.seq, m.lane, m.type, m.topic, m.body,
+            m.recorded_at, ?, ? FROM message m JOIN stream s ON s.id = m.stream_id WHERE m.position = ?""",
+            (at, reason, position),
+        )
+        self._connection.execute("DELETE FROM pending WHERE lane = ? AND position = ?", (found[0], position))
+        self._remove([position])
+        return position, *found
+
+    def _remove(self, positions: Iterable[int]) -> None:
+        """Delete messages; where the newest of a stream or of all goes, its number is kept."""
+        newest = 0
+        for position in positions:
+            row = self._connection.execute(
+                """DELETE FROM message WHERE position = ? RETURNING stream_id, seq,
+                (SELECT stream FROM stream WHERE id = stream_id), (SELECT epoch FROM stream WHERE id = stream_id)""",
+                (position,),
+            ).fetchall()
+            newest = max(newest, position)
+            for row_id, seq, stream, epoch in row:
+                if seq >= self._last.get((stream, epoch), 0):
+                    self._connection.execute(
+                        "UPDATE stream SET floor = ?, crc = ? WHERE id = ?",
+                        (seq, fields_crc(row_id, stream, epoch, seq), row_id),
+                    )
+        if newest >= self._position:
+            tables.put_meta(self._connection, "position_floor", str(newest))
+
+    def acknowledge(self, positions: Sequence[int]) -> None:
+        """Note confirmations; they are committed with the next transaction. Unknown and repeated ones are nothing."""
+        for position in positions:
+            found = None if position in self._acked else self._find(position)
+            if found is not None:
+                self._acked[position] = found
+                self._uncount(position, *found)
+
+    def _find(self, position: int) -> tuple[int, int] | None:
+        """(lane, bytes) of an unconfirmed message."""
+        query = "SELECT lane, bytes FROM pending WHERE lane IN (0, 1, 2) AND position = ?"
+        row = self._connection.execute(query, (position,)).fetchone()
+        return None if row is None else (row[0], row[1])
+
+    def _uncount(self, position: int, lane: int, size: int) -> None:
+        if position > self._count_to or (lane, position) <= self._count_at:
+            self._rows -= 1
+            self._bytes -= size
+
+    def set_aside(self, damaged: Sequence[Damaged]) -> None:
+        """Move unreadable messages to the dead letters, with what is left of them; their rows stay where they are,
+        since taking them out would follow pointers that cannot be trusted."""
+        at = self._now()
+        found = [(one, self._find(one.position)) for one in damaged]
+        with self._transaction():
+            for one, where in found:
+                if where is None:
+                    continue
+                self._connection.execute(
+                    """REPLACE INTO dead (position, stream, epoch, seq, lane, died_at, reason)
+                    VALUES (?, ?, ?, ?, ?, ?, ?)""",
+                    (one.position, one.stream, one.epoch, one.seq, where[0], at, one.reason),
+                )
+                self._connection.execute(
+                    "DELETE FROM pending WHERE lane = ? AND position = ?", (where[0], one.position)
+                )
+        for one, where in found:
+            if where is not None:
+                self._dead += 1
+                self._uncount(one.position, *where)
+
+    def prune(self, before: int | None, rows: int) -> int:
+        """Remove up to `rows` confirmed messages, longest confirmed first: those confirmed before the UTC time
+        given, or any. Returns how many."""
+        query = "SELECT rank, position, at FROM sent ORDER BY rank LIMIT ?"
+        old = []
+        for rank, position, at in self._connection.execute(query, (rows,)).fetchall():
+            if before is not None and at >= before:
+                break
+            old.append((rank, position))
+        if not old:
+            return 0
+        with self._transaction():
+            self._remove(position for _, position in old)
+            self._connection.execute("DELETE FROM sent WHERE rank <= ?", (old[-1][0],))
+        self.written += 64 * len(old)
+        return len(old)
+
+    def finish(self) -> None:
+        """Commit the confirmations and the mark of a clean stop."""
+        self.store((), ())
+        with self._transaction():
+            tables.put_meta(self._connection, "clean_stop", "1")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            # SQLite has already rolled back after some errors; a second one then fails and changes nothing.
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+
+    # --- reading ---
+
+    def read(self, lane: Lane, after: int, limit: int) -> Page:
+        """Unconfirmed messages of a lane behind `after`, oldest first, and the damaged ones met on the way."""
+        ahead = sum(1 for position, (of, _) in self._acked.items() if of == lane and position > after)
+        try:
+            return self._page(self._connection.execute(_READ, (int(lane), after, limit + ahead)), limit)
+        except sqlite3.Error:
+            # Somewhere in the page is a row that cannot be read at all: find it by reading them one by one.
+            return self._page(self._one_by_one(lane, after, limit + ahead), limit)
+
+    def _one_by_one(self, lane: Lane, after: int, limit: int) -> Iterator[tuple[object, ...]]:
+        query = "SELECT position FROM pending WHERE lane = ? AND position > ? ORDER BY position LIMIT ?"
+        for (position,) in self._connection.execute(query, (int(lane), after, limit)).fetchall():
+            try:
+                yield self._connection.execute(_READ_ONE, (int(lane), position, 1)).fetchone()
+            except sqlite3.DatabaseError:
+                yield (position, *[None] * 9)
+
+    def _page(self, rows: Iterable[tuple[object, ...]], limit: int) -> Page:
+        good: list[Stored] = []
+        damaged: list[Damaged] = []
+        size = 0
+        for row in rows:
+            position = row[0]
+            assert isinstance(position, int)
+            if position in self._acked:
+                continue
+            if len(good) >= limit or size >= READ_BYTES:
+                break
+            stored = as_written(row)
+            if stored is None:
+                damaged.append(_damaged(position, row))
+            else:
+                good.append(stored)
+                size += len(stored.message.body)
+        return Page(good, damaged)
+
+    def state(self, key: str) -> bytes | None:
+        query = "SELECT value, crc FROM state WHERE key = ? AND epoch = ?"
+        row = self._connection.execute(query, (key, self._epoch)).fetchone()
+        if row is None or fields_crc(key, self._epoch, row[0]) != row[1]:
+            return None
+        value: bytes = row[0]
+        return value
+
+    def depth(self, max_size: int) -> Depth:
+        oldest = [at for lane in Lane if (at := self._oldest(lane)) is not None]
+        used = (self.pages() - self.free_pages()) * self.page_size()
+        return Depth(self._rows, self._bytes, min(oldest, default=None), self._dead, used / max_size)
+
+    def _oldest(self, lane: Lane) -> int | None:
+        query = "SELECT position FROM pending WHERE lane = ? ORDER BY position LIMIT ?"
+        for (position,) in self._connection.execute(query, (int(lane), len(self._acked) + 1)).fetchall():
+            if position not in self._acked:
+                return self._one("SELECT recorded_at FROM message WHERE position = ?", position)
+        return None
+
+    def count(self) -> bool:
+        """Count one slice of what was waiting at the opening; True while more is left."""
+        lane, after = self._count_at
+        if lane > Lane.MEASUREMENT:
+            return False
+        count, size, last = self._connection.execute(
+            """SELECT count(*), coalesce(sum(bytes), 0), max(position) FROM (SELECT position, bytes FROM pending
+            WHERE lane = ? AND position > ? AND position <= ? ORDER BY position LIMIT ?)""",
+            (lane, after, self._count_to, COUNT_ROWS),
+        ).fetchone()
+        self._rows += count
+        self._bytes += size
+        for position, (of, acked) in self._acked.items():
+            if of == lane and after < position <= (last or 0):
+                self._rows -= 1
+                self._bytes -= acked
+        self._count_at = (lane, last) if count == COUNT_ROWS else (lane + 1, 0)
+        return self._count_at[0] <= Lane.MEASUREMENT
+
+    # --- the file ---
+
+    def pages(self) -> int:
+        return self._one("PRAGMA page_count") or 0
+
+    def page_size(self) -> int:
+        return self._one("PRAGMA page_size") or 4096
+
+    def limit(self, size: int) -> int:
+        """Let the file grow to `size` bytes and no further; returns the limit now in force, in pages."""
+        return self._one(f"PRAGMA max_page_count = {max(size // self.page_size(), 1)}") or 0
+
+    def free_pages(self) -> int:
+        return self._one("PRAGMA freelist_count") or 0
+
+    def vacuum(self, pages: int) -> None:
+        """Give up to `pages` free pages at the end of the file back to the file system."""
+        # `execute` would free one page only.
+        self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+
+    def checkpoint(self) -> None:
+        """Move the WAL into the database, so that the WAL is used again from its start."""
+        self.written = 0
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _verdict(last: ChainMap[Key, int], messages: Sequence[Message]) -> SequenceError | None:
+    try:
+        follow(last, messages)
+    except SequenceError as error:
+        return error
+    return None
+
+
+def _damaged(position: int, row: tuple[object, ...]) -> Damaged:
+    _, stream, epoch, seq, *_ = row
+    return Damaged(
+        position,
+        stream if isinstance(stream, str) else None,
+        epoch if isinstance(epoch, str) else None,
+        seq if isinstance(seq, int) else None,
+        "the row is gone or cannot be read" if seq is None else "the row is not as it was written",
+    )

@@ -1,0 +1,158 @@
+"""The outbox without a disk: the same contract for `once` and for fast tests. What it holds ends with it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from buffer.epoch import new_epoch
+from buffer.outbox import Depth, Lane, Message, OutboxError, Stored
+from buffer.sequence import Key, follow
+
+
+class MemoryOutbox:
+    """`max_size`: bytes of unconfirmed bodies at which appends begin to wait; None is no bound."""
+
+    def __init__(self, *, now: Callable[[], int], epoch: str | None = None, max_size: int | None = None) -> None:
+        self._now = now
+        self._epoch = epoch
+        self._max_size = max_size
+        self._last: dict[Key, int] = {}
+        self._states: dict[str, bytes] = {}
+        self._rows: dict[int, tuple[Stored, int]] = {}
+        self._bytes = 0
+        self._position = 0
+        self._dead: list[tuple[Message, str]] = []
+        self._waiting: list[tuple[tuple[Message, ...], dict[str, bytes], asyncio.Future[None]]] = []
+        self._news = asyncio.Event()
+        self._open = False
+
+    async def open(self) -> None:
+        if self._epoch is None:
+            self._epoch = new_epoch(self._now())
+        if self._rows:
+            self._news.set()
+        self._open = True
+
+    @property
+    def epoch(self) -> str:
+        if self._epoch is None:
+            raise OutboxError("the outbox is not open", code="S708")
+        return self._epoch
+
+    @property
+    def fresh(self) -> bool:
+        return not any(epoch == self._epoch for _, epoch in self._last)
+
+    @property
+    def prev_epoch(self) -> str | None:
+        return None
+
+    @property
+    def prev_last_seq(self) -> Mapping[str, int]:
+        return {}
+
+    @property
+    def quarantined(self) -> Path | None:
+        return None
+
+    @property
+    def clean_stop(self) -> bool:
+        return True
+
+    @property
+    def full(self) -> bool:
+        return bool(self._waiting)
+
+    @property
+    def dead(self) -> Sequence[tuple[Message, str]]:
+        """The dead letters with their reasons, oldest first."""
+        return self._dead
+
+    def append(self, messages: Sequence[Message], *, states: Mapping[str, bytes]) -> Coroutine[Any, Any, None]:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._open:
+            self._waiting.append((tuple(messages), dict(states), done))
+            self._store()
+        else:
+            done.set_exception(OutboxError("the outbox is closed", code="S708"))
+        return _result(done)
+
+    def _store(self) -> None:
+        while self._waiting and not self._is_full():
+            messages, states, done = self._waiting.pop(0)
+            try:
+                follow(self._last, messages)
+            except Exception as error:
+                _settle(done, error)
+                continue
+            recorded_at = self._now()
+            for message in messages:
+                self._position += 1
+                self._rows[self._position] = (Stored(self._position, message), recorded_at)
+                self._bytes += len(message.body)
+            self._states.update(states)
+            if messages:
+                self._news.set()
+            _settle(done, None)
+
+    def _is_full(self) -> bool:
+        return self._max_size is not None and self._bytes >= self._max_size
+
+    async def load_state(self, key: str) -> bytes | None:
+        return self._states.get(key)
+
+    async def next_batch(self, limit: int, *, lane: Lane, after: int = 0) -> Sequence[Stored]:
+        found: list[Stored] = []
+        for position, (stored, _) in self._rows.items():
+            if len(found) >= limit:
+                break
+            if position > after and stored.message.lane == lane:
+                found.append(stored)
+        return found
+
+    async def wait(self) -> None:
+        await self._news.wait()
+        self._news.clear()
+
+    async def ack(self, positions: Sequence[int]) -> None:
+        for position in positions:
+            self._remove(position)
+        self._store()
+
+    def _remove(self, position: int) -> Message | None:
+        row = self._rows.pop(position, None)
+        if row is None:
+            return None
+        self._bytes -= len(row[0].message.body)
+        return row[0].message
+
+    async def reject(self, position: int, reason: str) -> None:
+        message = self._remove(position)
+        if message is not None:
+            self._dead.append((message, reason))
+            self._store()
+
+    async def depth(self) -> Depth:
+        oldest = next((recorded_at for _, recorded_at in self._rows.values()), None)
+        fill = self._bytes / self._max_size if self._max_size else 0.0
+        return Depth(len(self._rows), self._bytes, oldest, len(self._dead), fill)
+
+    async def close(self) -> None:
+        self._open = False
+        for _, _, done in self._waiting:
+            _settle(done, OutboxError("closed while waiting for room", code="S702"))
+        self._waiting.clear()
+
+
+async def _result(done: asyncio.Future[None]) -> None:
+    await done
+
+
+def _settle(done: asyncio.Future[None], error: Exception | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
