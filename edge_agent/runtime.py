@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 
 from buffer.outbox import Message, Outbox
 from buffer.sqlite import SqliteOutbox
@@ -32,7 +31,7 @@ from edge_agent.events.topics import agent_place
 from edge_agent.events.types import AgentHeartbeat, AgentStarted, AgentStopped, DataLoss
 from edge_agent.floor import Floor, Observer
 from edge_agent.health import Health
-from edge_agent.inspection import Inspection
+from edge_agent.inspection import Build, Inspection
 from edge_agent.machine.machine import Machine
 
 log = logging.getLogger(__name__)
@@ -45,19 +44,17 @@ HEARTBEAT_EVERY = 6
 
 
 class Agent:
-    """One running agent; `run` it once. `home` is the folder that the configuration's relative paths start from.
+    """One running agent; `run` it once. `observers` are called with messages once they are committed.
 
-    `observers` are called with messages once they are committed.
+    Relative paths of the configuration start from the folder of its file.
     """
 
-    def __init__(
-        self, loaded: Loaded, *, home: Path, clock: Clock | None = None, observers: Sequence[Observer] = ()
-    ) -> None:
+    def __init__(self, loaded: Loaded, *, clock: Clock | None = None, observers: Sequence[Observer] = ()) -> None:
         self.config = loaded.config
         self._clock = clock or SystemClock()
         self.health = Health.of(loaded.config.devices, self._clock)
         self._hash = loaded.hash
-        self._home = home
+        self._home = loaded.base_dir
         self._observers = observers
         self._random = random.Random()
 
@@ -90,9 +87,7 @@ class Agent:
                 listener=self.health.broker,
                 random=self._random,
             )
-            inspection = Inspection(
-                config, self.health, floor, outbox, clock, version=VERSION, config_hash=self._hash
-            )
+            inspection = Inspection(config, self.health, floor, outbox, clock, Build(VERSION, self._hash))
             async with ControlServer(socket_path(buffer), inspection.commands()):
                 sending = asyncio.create_task(forwarder.run(), name="forwarder")
                 log.info("agent %s %s is running", config.agent.id, VERSION)
@@ -176,13 +171,13 @@ class Agent:
         return MqttPublisher(
             mqtt,
             client_id=mqtt.client_id or f"edge-agent-{self.config.agent.id}",
-            password=password if password is None or isinstance(password, str) else resolve(password, self._home),
+            password=None if password is None else resolve(password, base_dir=self._home),
             clock=self._clock,
             home=self._home,
         )
 
     def _presence(self, outbox: Outbox, floor: Floor, since: int) -> Presence:
-        def status(online: bool) -> plain.Message:
+        def status(online: bool) -> Message:
             return plain.status(
                 agent_place(self.config),
                 online=online,
