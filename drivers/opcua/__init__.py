@@ -1,0 +1,31 @@
+"""OPC UA devices: one subscription per device. Importing this package does not import asyncua."""
+
+from config.model import DeviceOptions
+from drivers.base import Driver, DriverSpec
+
+
+class Opcua:
+    """What the registry asks for; see `drivers.base.DriverSpec`.
+
+    `starts` holds the last StartTime that each device's server told: another one after a reconnect means that
+    the PLC itself was restarted.
+    """
+
+    def __init__(self) -> None:
+        self._starts: dict[str, int] = {}
+
+    @property
+    def options(self) -> type[DeviceOptions]:
+        from drivers.opcua.options import OpcuaDevice
+
+        return OpcuaDevice
+
+    def open(self, name: str, options: DeviceOptions) -> Driver:
+        from drivers.opcua.driver import OpcuaDriver
+        from drivers.opcua.options import OpcuaDevice
+
+        assert isinstance(options, OpcuaDevice)
+        return OpcuaDriver(name, options, starts=self._starts)
+
+
+SPEC: type[DriverSpec] = Opcua

@@ -1,0 +1,215 @@
+"""One session with one server, on top of asyncua's client: the requests the driver needs, each with a time limit.
+
+Of asyncua's client the handshake is used and none of its background tasks: no watchdog, no reconnect, no publish
+loop. The channel is renewed by the one who reads (`renew`). The transport reads whole chunks only and refuses one
+that is larger than agreed, before it is received.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+from asyncua import ua
+from asyncua.client.client import Client
+from asyncua.client.ua_client import UaClient, UASocketProtocol
+from asyncua.crypto import security_policies
+from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.ua_binary import struct_from_binary, uatcp_to_binary
+
+from drivers.opcua.binary import Malformed
+
+_CHUNK = 65_535
+"""Largest chunk, in bytes, that is accepted and sent."""
+_MESSAGE = 16 << 20
+"""Largest message, in bytes, that is accepted: 500,000 plain values."""
+_CHANNEL = 3_600_000
+"""Milliseconds that a channel's keys are asked to hold."""
+
+POLICIES: dict[str, type[security_policies.SecurityPolicy]] = {
+    "Basic256Sha256": security_policies.SecurityPolicyBasic256Sha256,
+    "Aes128_Sha256_RsaOaep": security_policies.SecurityPolicyAes128Sha256RsaOaep,
+    "Aes256_Sha256_RsaPss": security_policies.SecurityPolicyAes256Sha256RsaPss,
+}
+
+
+def node_id(identifier: int | str | bytes | UUID, namespace: int) -> ua.NodeId:
+    return ua.NodeId(identifier, namespace)  # type: ignore[arg-type]  # asyncua's integers and texts are NewTypes
+
+
+class _Protocol(UASocketProtocol):
+    """asyncua's transport behind a gate that lets whole chunks of an agreed size through."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gate = bytearray()
+        self._message = 0
+
+    async def send_hello(self, url: str, max_messagesize: int = 0, max_chunkcount: int = 0) -> ua.Acknowledge:
+        hello = ua.Hello(
+            ReceiveBufferSize=_CHUNK,  # type: ignore[arg-type]  # asyncua's integers are NewTypes
+            SendBufferSize=_CHUNK,  # type: ignore[arg-type]
+            MaxMessageSize=_MESSAGE,  # type: ignore[arg-type]
+            MaxChunkCount=_MESSAGE // 4096,  # type: ignore[arg-type]
+            EndpointUrl=url,  # type: ignore[arg-type]
+        )
+        answer: asyncio.Future[ua.Acknowledge] = asyncio.get_running_loop().create_future()
+        self._callbackmap[0] = answer
+        if self.transport is None:
+            raise ConnectionError("Connection is not open")
+        self.transport.write(uatcp_to_binary(ua.MessageType.Hello, hello))  # type: ignore[arg-type]  # it is bytes
+        async with asyncio.timeout(self.timeout):
+            acknowledge = await answer
+        limits = self._connection._limits
+        limits.max_recv_buffer = _CHUNK  # asyncua takes the server's receive size for ours
+        limits.max_send_buffer = min(_CHUNK, acknowledge.ReceiveBufferSize)
+        limits.max_message_size, limits.max_chunk_count = _MESSAGE, 0
+        return acknowledge
+
+    def data_received(self, data: bytes) -> None:
+        gate = self._gate
+        gate += data
+        while len(gate) >= 8:
+            size = int.from_bytes(gate[4:8], "little")
+            if gate[3:4] == b"C":
+                self._message += size
+            if not 8 <= size <= _CHUNK or self._message > _MESSAGE:
+                self._fail_all_pending(Malformed(f"a chunk of {size} bytes, {_CHUNK} were agreed"))
+                self.disconnect_socket()
+                gate.clear()
+                return
+            if len(gate) < size:
+                return
+            chunk = bytes(gate[:size])
+            del gate[:size]
+            if chunk[3:4] != b"C":
+                self._message = 0
+            super().data_received(chunk)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+
+class _UaClient(UaClient):
+    def _make_protocol(self) -> UASocketProtocol:
+        self.protocol = _Protocol(self._timeout, security_policy=self.security_policy)
+        self.protocol.on_connection_lost = self._on_transport_lost
+        self.protocol.is_session_closing = self._is_session_closing
+        return self.protocol
+
+
+class Session:
+    """Opens nothing until `open`. Requests raise what asyncua raises; see `failures`."""
+
+    def __init__(self, address: str, name: str, timeout: int, idle: int, *, channel: int = _CHANNEL) -> None:
+        """`timeout`: µs for one answer. `idle`: µs after which the server may end a silent session."""
+        self._timeout = timeout / 1e6
+        self._client = Client(address, timeout=self._timeout)
+        self._client.uaclient = _UaClient(self._timeout)
+        self._client.name = self._client.description = f"edge-agent {name}"
+        self._client.product_uri = "urn:edge-agent"
+        self._client.application_uri = "urn:edge-agent"
+        self._client.session_timeout = idle // 1000
+        self._client.secure_channel_timeout = channel
+
+    async def endpoints(self) -> list[ua.EndpointDescription]:
+        """What the server offers, over a channel without security. For a Session object of its own: asyncua's
+        client is not to be used twice."""
+        await self._client.connect_sessionless()
+        return await self._client.get_endpoints()
+
+    def protect(self, policy: security_policies.SecurityPolicy, application_uri: str) -> None:
+        """Use the policy, made with both certificates, from `open` on."""
+        self._client.application_uri = application_uri
+        self._client.security_policy = policy  # type: ignore[assignment]  # asyncua infers the type of the default
+        self._client.uaclient.set_security(policy)
+
+    def identify(self, username: str, password: str | None) -> None:
+        self._client.set_user(username)
+        if password is not None:
+            self._client.set_password(password)
+
+    async def open(self) -> None:
+        client = self._client
+        await client.connect_sessionless()
+        await client.create_session()
+        await client.activate_session(username=client._username, password=client._password)
+
+    @property
+    def renew_after(self) -> float:
+        """Seconds after opening or renewing when the channel must be renewed: 75 % of what the server granted."""
+        return self._client.secure_channel_timeout * 0.75 / 1000
+
+    async def renew(self) -> None:
+        """New keys for the channel."""
+        await self._client.open_secure_channel(renew=True)
+        self._client.uaclient.revolve_security_token()
+
+    async def read(self, identifiers: Sequence[int]) -> list[Any]:
+        """Values of nodes of namespace 0; None where there is none."""
+        nodes = [node_id(identifier, 0) for identifier in identifiers]
+        found = await self._client.uaclient.read_attributes(nodes, AttributeIds.Value)
+        return [value.Value.Value if value.Value is not None else None for value in found]
+
+    async def subscribe(self, parameters: ua.CreateSubscriptionParameters) -> ua.CreateSubscriptionResult:
+        request = ua.CreateSubscriptionRequest()
+        request.Parameters = parameters
+        response = await self._request(request, ua.CreateSubscriptionResponse)
+        result: ua.CreateSubscriptionResult = response.Parameters
+        return result
+
+    async def modify(self, parameters: ua.ModifySubscriptionParameters) -> ua.ModifySubscriptionResult:
+        return await self._client.uaclient.update_subscription(parameters)
+
+    async def monitor(self, parameters: ua.CreateMonitoredItemsParameters) -> list[ua.MonitoredItemCreateResult]:
+        return await self._client.uaclient.create_monitored_items(parameters)
+
+    async def unmonitor(self, parameters: ua.DeleteMonitoredItemsParameters) -> None:
+        await self._client.uaclient.delete_monitored_items(parameters)
+
+    async def publish(self, acknowledged: ua.SubscriptionAcknowledgement | None) -> bytes:
+        """One publish request; the body of its answer, whenever that comes. No time limit: watch the clock."""
+        request = ua.PublishRequest()
+        request.Parameters.SubscriptionAcknowledgements = [] if acknowledged is None else [acknowledged]
+        return bytes(await self._transport().send_request(request, timeout=0))
+
+    async def close(self) -> None:
+        """End the session and the connection, politely within the time-out and otherwise without a word."""
+        try:
+            with suppress(Exception):  # whatever is wrong, the connection ends below
+                async with asyncio.timeout(self._timeout):
+                    await self._client.uaclient.close_session(True)
+        finally:
+            await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        protocol = self._client.uaclient.protocol
+        transport = None if protocol is None else protocol.transport
+        if protocol is None or transport is None:
+            return
+        assert isinstance(protocol, _Protocol)
+        with suppress(Exception):  # a courtesy; the socket is closed below
+            await protocol.close_secure_channel()
+        transport.close()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._timeout):
+                    await asyncio.shield(protocol.closed)
+        finally:
+            transport.abort()
+
+    async def _request(self, request: Any, answer: type[Any]) -> Any:
+        data = await self._transport().send_request(request)
+        response = struct_from_binary(answer, data)
+        response.ResponseHeader.ServiceResult.check()
+        return response
+
+    def _transport(self) -> UASocketProtocol:
+        protocol = self._client.uaclient.protocol
+        if protocol is None:
+            raise ConnectionError("Connection is not open")
+        return protocol
