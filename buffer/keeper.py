@@ -1,0 +1,372 @@
+"""What the thread of the outbox does when: commits in groups, deals with a full disk and with damage. The one place
+for that; callers only wait.
+
+**Group commit.** An idle thread commits an append at once; what arrives while a commit is running goes together
+into the next transaction, at most `GROUP_ROWS` messages. So one append costs one sync, many at the same time share
+it, and no append waits for company that may not come. A future is done only after COMMIT with `synchronous=FULL`.
+Everything else the thread does (removing old rows, counting, checkpoints) is done in idle time, in slices that
+shrink until they take no longer than `commit_interval`: so long an append may find the thread busy.
+
+**No room.** On SQLITE_FULL or an I/O error the transaction is rolled back and its appends keep their place. In this
+order: the WAL is moved into the database, the limit follows the free space, the longest confirmed messages are
+removed, then those just confirmed. If that gives no room the appends wait, `full` is true, and the transaction is
+tried again after every confirmation and every `retry`. Reading and confirming go on. Nothing is lost, nothing
+exits.
+
+**Damage.** A message that is not as it was written goes to the dead letters and is reported. If the file itself
+cannot be used any more every call raises S707 and the next `open` moves it aside.
+"""
+
+import asyncio
+import shutil
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from buffer.ledger import Ledger, Refusal, Writing
+from buffer.outbox import Damaged, Lane, OutboxError, Stored
+from buffer.schema import Opened, is_damage, is_passing, marker, open_database
+from buffer.thread import DatabaseThread
+
+GROUP_ROWS: Final = 500
+CHECKPOINT_BYTES: Final = 4 << 20
+CHECKPOINT_NOW_BYTES: Final = 16 << 20
+"""Written since the last checkpoint: done in the next idle moment, or without waiting for one."""
+SLICE_ROWS: Final = 500
+VACUUM_PAGES: Final = 256
+RESERVE: Final = 16 << 20
+"""Bytes of the disk left for the WAL and for others; at most an eighth of what there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    work: Writing | Refusal
+    future: "asyncio.Future[None]"
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    positions: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    question: "Callable[[Keeper], Any]"
+    future: "asyncio.Future[Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A timer of the loop: `flush` the confirmations, `retry` what found no room, `tidy` old rows."""
+
+    what: str
+
+
+Job = Write | Ack | Ask | Due
+
+
+class Listener(Protocol):
+    """What the keeper tells the loop; each is called there."""
+
+    def committed(self) -> None:
+        """Messages have been stored."""
+
+    def no_room(self, full: bool) -> None:
+        """Appends have begun to wait for room, also again after a `retry` in vain, or have ceased to."""
+
+    def found_damaged(self, damaged: Sequence[Damaged]) -> None:
+        """Messages went to the dead letters because they were not as written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    path: Path
+    agent_id: str
+    max_size: int
+    keep_sent: int
+    commit_interval: int
+    now: Callable[[], int]
+    epoch: Callable[[int, str | None], str]
+
+
+class Keeper:
+    """The half of the outbox that lives in the thread: what to commit when, and what to do if that fails."""
+
+    def __init__(self, settings: Settings, listener: Listener) -> None:
+        self.settings = settings
+        self.thread: DatabaseThread[Job] = DatabaseThread("outbox", self.serve, self.fail)
+        self._listener = listener
+        self._ledger: Ledger | None = None
+        self._held: deque[Write] = deque()
+        self._alone = 0
+        self._full = False
+        self._error: OutboxError | None = None
+        self._flush = False
+        self._pruning = False
+        self._vacuuming = False
+        self._counting = False
+        self._slice = SLICE_ROWS
+        self._limit = 0
+
+    @property
+    def ledger(self) -> Ledger:
+        if self._error is not None:
+            raise self._error
+        if self._ledger is None:
+            raise closed()
+        return self._ledger
+
+    def open(self) -> tuple[Opened, bool, bool]:
+        """The database, whether its epoch holds no message yet, and whether messages wait in it."""
+        s = self.settings
+        opened = open_database(s.path, agent_id=s.agent_id, now=s.now, epoch=lambda before: s.epoch(s.now(), before))
+        try:
+            self._ledger = Ledger(opened, now=s.now)
+        except sqlite3.Error:
+            opened.db.conn.close()
+            marker(s.path).touch()
+            raise
+        self._counting = True
+        self._follow_free_space()
+        return opened, self._ledger.fresh, self._ledger.waiting
+
+    def close(self) -> None:
+        self.thread.end()
+        if self._ledger is None or self._error is not None:
+            self._refuse_held(self._error or closed())
+            return
+        self._write()
+        self._refuse_held(OutboxError("The buffer was closed while it waited for room.", code="S702"))
+        try:
+            self._ledger.finish()
+        except sqlite3.Error as error:
+            if not is_passing(error):
+                raise
+        finally:
+            self._ledger.close()
+
+    def serve(self, jobs: Sequence[Job]) -> bool:
+        """One turn: take the jobs, commit, answer; without jobs do one slice of idle work. True: call again."""
+        questions: list[Ask] = []
+        retry = not self._full
+        for job in jobs:
+            if isinstance(job, Write):
+                self._held.append(job)
+            elif isinstance(job, Ack):
+                if self._ledger is not None and self._error is None:
+                    self._ledger.acknowledge(job.positions)
+                retry = True
+            elif isinstance(job, Ask):
+                questions.append(job)
+            else:
+                self._due(job.what)
+                retry = True
+        if self._error is not None:
+            self._refuse_held(self._error)
+        elif self._ledger is not None and retry:
+            self._write()
+            self._flush_acks()
+        for question in questions:
+            self._answer(question)
+        return self._idle(bool(jobs))
+
+    def _due(self, what: str) -> None:
+        if what == "flush":
+            self._flush = True
+        elif what == "tidy" and self._ledger is not None and self._error is None:
+            self._pruning = True
+            self._follow_free_space()
+            pages, free = self._ledger.pages(), self._ledger.free_pages()
+            self._vacuuming = free > max(pages // 4, 16 * VACUUM_PAGES)
+
+    def fail(self, jobs: Sequence[Job], error: BaseException) -> None:
+        """A fault of this program: nobody may wait for ever."""
+        for job in jobs:
+            if isinstance(job, Write | Ask):
+                self.thread.settle(job.future, error=error)
+            if isinstance(job, Ask) and job.question is Keeper.close:
+                self.thread.end()
+        self._refuse_held(error)
+
+    def _refuse_held(self, error: BaseException) -> None:
+        while self._held:
+            self.thread.settle(self._held.popleft().future, error=error)
+
+    def _answer(self, ask: Ask) -> None:
+        try:
+            self.thread.settle(ask.future, ask.question(self))
+        except sqlite3.Error as error:
+            self.thread.settle(ask.future, error=self._broken(error) if is_damage(error) else error)
+        except OutboxError as error:
+            self.thread.settle(ask.future, error=error)
+
+    def read(self, lane: Lane, after: int, limit: int) -> Sequence[Stored]:
+        while True:
+            page = self.ledger.read(lane, after, limit)
+            if page.damaged:
+                self.ledger.set_aside(page.damaged)
+                self.thread.call(self._listener.found_damaged, page.damaged)
+            if page.rows or not page.damaged:
+                return page.rows
+
+    # --- committing ---
+
+    def _write(self) -> None:
+        while self._held and self._error is None:
+            group = self._group()
+            if not self._store(group):
+                return
+        if self._full:
+            self._say_full(False)
+
+    def _group(self) -> list[Write]:
+        """The oldest appends, up to `GROUP_ROWS` messages; one alone after a group that failed."""
+        group: list[Write] = []
+        rows = 0
+        for write in self._held:
+            rows += len(write.work.messages) if isinstance(write.work, Writing) else 1
+            if group and (rows > GROUP_ROWS or self._alone):
+                break
+            group.append(write)
+        return group
+
+    def _store(self, group: list[Write]) -> bool:
+        """Commit a group and settle it; False if it must wait."""
+        writings = [write for write in group if isinstance(write.work, Writing)]
+        works = [write.work for write in writings if isinstance(write.work, Writing)]
+        refusals = [write.work for write in group if isinstance(write.work, Refusal)]
+        while True:
+            try:
+                verdicts = self.ledger.store(works, refusals)
+                break
+            except sqlite3.Error as error:
+                if is_damage(error):
+                    self._refuse_held(self._broken(error))
+                    return False
+                if is_passing(error):
+                    if self._make_room():
+                        continue
+                    self._say_full(True)
+                    return False
+                failure: Exception = error
+            except Exception as error:
+                # Whatever an append holds that cannot be stored is told to its own caller, below.
+                failure = error
+            if len(group) > 1:
+                self._alone = len(group)
+                return True
+            self._settle(group, [failure])
+            return True
+        told = iter(verdicts)
+        self._settle(group, [next(told) if isinstance(write.work, Writing) else None for write in group])
+        self._flush = False
+        stored = any(v is None and work.messages for v, work in zip(verdicts, works, strict=True))
+        self.thread.deliver(self._listener.committed if stored else None)
+        return True
+
+    def _settle(self, group: list[Write], errors: Sequence[Exception | None]) -> None:
+        for write, error in zip(group, errors, strict=True):
+            self._held.popleft()
+            self.thread.settle(write.future, error=error)
+        self._alone = max(self._alone - len(group), 0)
+
+    def _flush_acks(self) -> None:
+        if not self._flush or self._held or self._error is not None:
+            return
+        self._flush = False
+        self._try(lambda: self.ledger.store((), ()))
+
+    def _try(self, action: Callable[[], object]) -> bool:
+        """Do it if the disk lets us; what it would have done is still due otherwise."""
+        try:
+            action()
+        except sqlite3.Error as error:
+            if is_damage(error):
+                self._broken(error)
+            elif not is_passing(error):
+                raise
+            return False
+        return True
+
+    def _broken(self, error: sqlite3.Error) -> OutboxError:
+        if self._error is None:
+            path = self.settings.path
+            self._error = OutboxError(
+                f"The buffer {path} is damaged ({error}). It is moved aside at the next start.", code="S707"
+            )
+            self._error.__cause__ = error
+            marker(path).touch()
+            if self._ledger is not None:
+                self._ledger.close()
+        return self._error
+
+    # --- room ---
+
+    def _say_full(self, full: bool) -> None:
+        self._full = full
+        self.thread.call(self._listener.no_room, full)
+
+    def _make_room(self) -> bool:
+        """Whether something was done that may let the transaction through."""
+        ledger = self.ledger
+        if ledger.written and self._try(ledger.checkpoint):
+            return True
+        if self._follow_free_space():
+            return True
+        pruned = 0
+
+        def prune() -> None:
+            nonlocal pruned
+            pruned = ledger.prune(None, SLICE_ROWS)
+
+        if self._try(prune) and pruned:
+            return True
+        return bool(ledger.acked) and self._try(lambda: ledger.store((), (), keep_sent=False))
+
+    def _follow_free_space(self) -> bool:
+        """Set the largest size of the file by `max_size` and the free space; whether it is larger than before."""
+        used = self.ledger.pages() * self.ledger.page_size()
+        try:
+            free = shutil.disk_usage(self.settings.path.parent).free
+        except OSError:
+            # Without an answer only `max_size` counts; a full disk still shows as SQLITE_FULL.
+            free = self.settings.max_size
+        reserve = min(RESERVE, (used + free) // 8)
+        before = self._limit
+        self._limit = self.ledger.limit(min(self.settings.max_size, used + max(free - reserve, 0)))
+        return before < self._limit
+
+    # --- idle work ---
+
+    def _idle(self, busy: bool) -> bool:
+        """One slice of what is due; whether more is."""
+        ledger = self._ledger
+        if ledger is None or self._error is not None:
+            return False
+        if ledger.written >= (CHECKPOINT_NOW_BYTES if busy else CHECKPOINT_BYTES):
+            self._try(ledger.checkpoint)
+        elif busy:
+            pass
+        elif self._counting:
+            self._counting = ledger.count()
+        elif self._pruning:
+            self._pruning = self._try(self._prune_slice) and self._pruning
+        elif self._vacuuming:
+            self._vacuuming = False
+            self._try(lambda: ledger.vacuum(VACUUM_PAGES))
+        more = self._counting or self._pruning or self._vacuuming or ledger.written >= CHECKPOINT_BYTES
+        return more and self._error is None
+
+    def _prune_slice(self) -> None:
+        started = self.settings.now()
+        removed = self.ledger.prune(started - self.settings.keep_sent, self._slice)
+        self._pruning = removed == self._slice
+        too_long = self.settings.now() - started > self.settings.commit_interval
+        self._slice = max(self._slice // 2, 1) if too_long else min(self._slice * 2, SLICE_ROWS)
+
+
+def closed() -> OutboxError:
+    return OutboxError("The buffer is closed.", code="S708")
