@@ -1,30 +1,26 @@
 """`edge-agent demo` and what can be done to a running demo. Nothing heavy is imported before it is needed."""
 
-import asyncio
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
+
+from edge_agent.cli.command import Section, command, epilog
+from edge_agent.cli.exits import ExitCode, Stop, guard
+from edge_agent.cli.ui import Ui
 
 app = typer.Typer(
     name="demo",
     invoke_without_command=True,
-    no_args_is_help=False,
-    help="A simulated line, a broker and the agent on this PC; nothing to install.",
-    epilog="Examples:  edge-agent demo      edge-agent demo --for 1min --save my-line",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=epilog(["edge-agent demo", "edge-agent demo --for 1min --save my-line"]),
 )
-cut = typer.Typer(
-    name="cut", help="Pull a plug of the running demo and put it back after a while.", no_args_is_help=True
-)
-app.add_typer(cut)
-
-PROBLEM, UNREACHABLE, WOULD_OVERWRITE, TRY_AGAIN, INTERRUPTED = 3, 69, 73, 75, 130
-
-Data = Annotated[
-    Path | None, typer.Option("--data", help="Folder of the demo; default: one of its own, removed at the end.")
-]
+cut = typer.Typer(no_args_is_help=True, rich_markup_mode=None, epilog=epilog(["edge-agent demo cut broker 30s"]))
+app.add_typer(cut, name="cut", help="Pull a plug of the running demo and put it back after a while.")
 
 
 def _seconds(text: str) -> float:
@@ -36,72 +32,89 @@ def _seconds(text: str) -> float:
         raise typer.BadParameter(str(error)) from None
 
 
-Lasts = Annotated[float, typer.Argument(parser=_seconds, metavar="TIME", help="How long, e.g. 30s.")]
+Data = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Folder of the demo; default: its own, removed at the end.")
+]
+Save = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Leave the configuration in this folder.")]
 Within = Annotated[float | None, typer.Option("--for", parser=_seconds, metavar="TIME", help="End after this time.")]
-Save = Annotated[Path | None, typer.Option("--save", help="Also leave the configuration in this folder.")]
+Lasts = Annotated[str, typer.Argument(metavar="[TIME]", help="How long, e.g. 30s.")]
+Machine = Annotated[str, typer.Argument(help="press-1 or oven-1")]
 
 
 @app.callback()
 def demo(context: typer.Context, data: Data = None, save: Save = None, within: Within = None) -> None:
-    """Run it: events as they are made, what to look at and what to try. Ctrl-C ends it."""
-    if context.invoked_subcommand is not None:
-        return
+    """A simulated line, a broker and the agent on this PC; nothing to install. Ctrl-C ends it."""
+    if context.invoked_subcommand is None:
+        ui = Ui(**{key: value for key, value in (context.obj or {}).items() if key in ("quiet", "verbose")})
+        guard(ui, lambda: _run(ui, data, save, within))
+
+
+def _run(ui: Ui, data: Path | None, save: Path | None, within: float | None) -> None:
+    import asyncio
+    import logging
+
     from edge_agent.demo.session import CONFIG_NAME, DemoError, Options, run
 
     if save is not None and (save / CONFIG_NAME).exists():
-        _fail(f"{save / CONFIG_NAME} exists and is not overwritten", WOULD_OVERWRITE)
+        raise Stop(ExitCode.WILL_NOT_OVERWRITE, f"{save / CONFIG_NAME} is there already and is not overwritten")
+    logging.basicConfig(level=logging.INFO if ui.verbose else logging.ERROR, format="%(levelname)s %(message)s")
+
+    def say(text: str) -> None:
+        ui.result(text)
+        ui.flush()
+
     options = Options(folder=data, save=save, seconds=within, agent_command=_own_name())
     try:
-        agree = asyncio.run(run(options, typer.echo))
+        agree = asyncio.run(run(options, say))
     except DemoError as error:
-        _fail(str(error), TRY_AGAIN)
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+        raise Stop(ExitCode.TRY_AGAIN, str(error)) from None
     if not agree:
-        raise typer.Exit(PROBLEM)
+        raise Stop(ExitCode.PROBLEM, "not every part has been reported")
 
 
-@app.command(epilog="Examples:  edge-agent demo fault press-1      edge-agent demo fault oven-1 10s")
-def fault(
-    machine: Annotated[str, typer.Argument(help="press-1 or oven-1")], lasts: Lasts = 6.0, data: Data = None
-) -> None:
+@command(app, section=Section.START, examples=["edge-agent demo fault press-1", "edge-agent demo fault oven-1 10s"])
+def fault(ui: Ui, machine: Machine, lasts: Lasts = "6s", data: Data = None) -> None:
     """Give a machine of the running demo a fault."""
-    _ask(data, "fault", machine=machine, seconds=lasts)
-    typer.echo(f"{machine} has a fault for {lasts:g} s")
+    _ask(data, "fault", machine=machine, seconds=_seconds(lasts))
+    ui.result(f"{machine} has a fault for {lasts}")
 
 
-@cut.command("broker", epilog="Examples:  edge-agent demo cut broker      edge-agent demo cut broker 30s")
-def cut_broker(lasts: Lasts = 20.0, data: Data = None) -> None:
+@command(
+    cut,
+    name="broker",
+    section=Section.START,
+    examples=["edge-agent demo cut broker", "edge-agent demo cut broker 30s"],
+)
+def cut_broker(ui: Ui, lasts: Lasts = "20s", data: Data = None) -> None:
     """The broker goes away; the events wait in the agent's buffer and arrive afterwards."""
-    _ask(data, "cut", what="broker", seconds=lasts)
-    typer.echo(f"the broker is away for {lasts:g} s")
+    _ask(data, "cut", what="broker", seconds=_seconds(lasts))
+    ui.result(f"the broker is away for {lasts}")
 
 
-@cut.command("plc", epilog="Examples:  edge-agent demo cut plc oven-1      edge-agent demo cut plc press-1 15s")
-def cut_plc(
-    machine: Annotated[str, typer.Argument(help="press-1 or oven-1")], lasts: Lasts = 20.0, data: Data = None
-) -> None:
-    """A PLC cannot be reached; what was made meanwhile is counted when it is back."""
-    _ask(data, "cut", what=machine, seconds=lasts)
-    typer.echo(f"{machine} is away for {lasts:g} s")
+@command(
+    cut,
+    name="plc",
+    section=Section.START,
+    examples=["edge-agent demo cut plc oven-1", "edge-agent demo cut plc press-1 15s"],
+)
+def cut_plc(ui: Ui, machine: Machine, lasts: Lasts = "20s", data: Data = None) -> None:
+    """A PLC cannot be reached; what it makes meanwhile is counted when it is back."""
+    _ask(data, "cut", what=machine, seconds=_seconds(lasts))
+    ui.result(f"{machine} is away for {lasts}")
 
 
 def _ask(data: Path | None, do: str, **parameters: Any) -> None:
+    """Tell the running demo. Raises `Stop`."""
     from edge_agent.control.client import ControlClient, NoAnswer, NotRunning, Refused
     from edge_agent.demo.place import default_folder, socket_of
 
     try:
         ControlClient(socket_of(data or default_folder())).ask(do, **parameters)
     except Refused as error:
-        _fail(str(error), 2)
-    except (NotRunning, NoAnswer, PermissionError):
+        raise Stop(ExitCode.USAGE, str(error)) from None
+    except (NotRunning, NoAnswer):
         where = f" in {data}" if data else ""
-        _fail(f"no demo of yours runs{where}; start one with: {_own_name()} demo", UNREACHABLE)
-
-
-def _fail(text: str, code: int) -> NoReturn:
-    typer.echo(f"error: {text}", err=True)
-    raise typer.Exit(code)
+        raise Stop(ExitCode.UNREACHABLE, f"no demo runs{where}", hints=[f"start one: {_own_name()} demo"]) from None
 
 
 def _own_name() -> str:

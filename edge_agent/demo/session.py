@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from buffer.outbox import Message
-from config.load import load
+from config.load import Loaded, load
+from drivers.registry import Drivers
 from edge_agent.clock import SystemClock
 from edge_agent.control.client import ControlClient, NoAnswer, NotRunning
 from edge_agent.control.server import ControlServer
@@ -25,6 +26,7 @@ from edge_agent.demo.place import default_folder, socket_of
 from edge_agent.demo.plant import OVEN, OVEN_PORT, PRESS, PRESS_PORT, Plant, plug
 from edge_agent.demo.show import line
 from edge_agent.demo.tally import Tally, parse
+from edge_agent.machine.expressions import names
 from edge_agent.runtime import Agent
 
 BROKER = "broker"
@@ -89,9 +91,7 @@ class _Session:
             await stack.enter_async_context(ControlServer(socket_of(self._folder), commands))
 
             stop = asyncio.Event()
-            agent = asyncio.create_task(
-                Agent(load(config), home=self._folder, observers=[self._observe]).run(stop), name="agent"
-            )
+            agent = asyncio.create_task(Agent(_read(config), observers=[self._observe]).run(stop), name="agent")
             stack.push_async_callback(_end, agent, stop)
             await self._wait(agent, self._both_seen, _START_LIMIT, "the agent has not seen both machines")
             self._introduce(config)
@@ -208,6 +208,10 @@ Ctrl-C ends the demo.
         self._say(f"--- the cable of {what} is cut for {seconds:g} s")
         await self._plant.cut(what, seconds)
         return {"what": what, "seconds": seconds}
+
+
+def _read(config: Path) -> Loaded:
+    return load(config, Drivers().options(), check_expression=names)
 
 
 def shipped_config() -> str:
