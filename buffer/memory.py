@@ -82,15 +82,17 @@ class MemoryOutbox:
         while self._waiting and not self._is_full():
             messages, states, done = self._waiting.pop(0)
             try:
+                size = sum(len(message.body) for message in messages)
                 follow(self._last, messages)
             except Exception as error:
+                # It goes to the caller of this append; the others are stored.
                 _settle(done, error)
                 continue
             recorded_at = self._now()
             for message in messages:
                 self._position += 1
                 self._rows[self._position] = (Stored(self._position, message), recorded_at)
-                self._bytes += len(message.body)
+            self._bytes += size
             self._states.update(states)
             if messages:
                 self._news.set()
