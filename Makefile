@@ -64,5 +64,5 @@ $(TEST_STAMP): $(DEMO_STAMP) | .venv/bin/python
 
 $(PEERS_STAMP): | system
 	@echo 'Installing the test servers into tests/peers/node_modules'
-	@cd tests/peers && npm ci --prefer-offline --no-audit --no-fund --loglevel=error
+	@cd tests/peers && npm ci --prefer-offline --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
