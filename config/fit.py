@@ -6,7 +6,7 @@ still see the rest of it. What a prune may have caused is never reported.
 
 import types
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
@@ -14,8 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from config import words
 from config.errors import Problem
-from config.report import Path, Report, at
-from config.yaml12 import Map, Node, Scalar, Seq, plain
+from config.report import Path, Place, Report, at
+from config.yaml12 import Map, Node, Seq, plain
 
 M = TypeVar("M", bound=BaseModel)
 _ROUNDS = 8
@@ -46,22 +46,36 @@ class Fitting:
     driver: str = ""
     others: Mapping[str, type[BaseModel]] | None = None
     """Models of other drivers, to say whose setting an unknown key is."""
+    home: Place | None = None
+    """Where the part itself is shown; default: where it begins."""
 
-    def fit(self, model: type[M], node: Map, given: Mapping[str, Any] | None = None) -> Fitted[M]:
-        """Validate the node; `given` are values that do not come from the file."""
+    def fit(
+        self,
+        model: type[M],
+        node: Map,
+        given: Mapping[str, Any] | None = None,
+        spare: Mapping[str, Any] | None = None,
+    ) -> Fitted[M]:
+        """Validate the node. `given` are values that do not come from the file; `spare` stand in for values that
+        are missing, after that has been reported, so that the rest is checked."""
         pruned: list[Path] = []
+        values = dict(given or {})
         for _ in range(_ROUNDS):
             try:
-                value = model.model_validate({**plain(node), **(given or {})}, context={"base_dir": self.base_dir})
+                value = model.model_validate({**plain(node), **values}, context={"base_dir": self.base_dir})
                 return Fitted(value, node, tuple(pruned))
             except ValidationError as error:
                 complaints = list(_complaints(error, model, node, self))
             cuts: list[Path] = []
             for complaint in complaints:
                 path = complaint.path
-                if not any(cut[: len(path)] == path for cut in pruned):
+                if not complaint.silent and not any(cut[: len(path)] == path for cut in pruned):
                     self._add(node, complaint)
-                cuts.append(complaint.cut)
+                if complaint.cut == () and path and path[0] in (spare or {}):
+                    values[path[0]] = (spare or {})[path[0]]
+                    pruned.append(path)
+                else:
+                    cuts.append(complaint.cut)
             if () in cuts:
                 break
             for cut in sorted(set(cuts), key=_last_first, reverse=True):
@@ -71,7 +85,7 @@ class Fitting:
 
     def _add(self, node: Map, complaint: "_Complaint") -> None:
         path = (*complaint.path, *complaint.problem.at)
-        place = at(node, path, key=complaint.on_key)
+        place = at(node, path, key=complaint.on_key, home=self.home)
         self.report.add(place, complaint.problem, (*self.prefix, *path), machine=self.machine)
 
 
@@ -82,6 +96,8 @@ class _Complaint:
     cut: Path
     """What must go for the rest to be sound."""
     on_key: bool = False
+    silent: bool = False
+    """Another complaint says it already."""
 
 
 def _last_first(path: Path) -> tuple[tuple[int, str], ...]:
@@ -113,8 +129,11 @@ def _complaints(error: ValidationError, model: type[BaseModel], node: Map, fitti
     for detail in error.errors(include_url=False):
         path, fork, on_key = _follow(node, detail["loc"])
         groups.setdefault(fork if fork is not None else path, []).append((path, on_key, detail))
-    for fork, members in groups.items():
-        yield from _of_group(fork, members, model, node, fitting)
+    found = [one for fork, members in groups.items() for one in _of_group(fork, members, model, node, fitting)]
+    meant = {(one.path[:-1], one.problem.fix) for one in found if one.problem.code == "E301"}
+    for one in found:
+        misspelt = one.problem.code == "E306" and (one.path[:-1], f"did you mean '{one.path[-1]}'?") in meant
+        yield replace(one, silent=misspelt)
 
 
 def _follow(node: Node, loc: Sequence[int | str]) -> tuple[Path, Path | None, bool]:
@@ -182,9 +201,9 @@ def _of_union(details: Sequence[Any], path: Path) -> Problem:
         return words.of_type(types, path, value)
     allowed = [word for detail in details if detail["type"] == "literal_error" for word in _literals(detail)]
     if others:
-        also = f"or the word {' or '.join(allowed)}" if literals else ""
+        also = f"the word {' or '.join(allowed)} is allowed too" if literals else ""
         first = others[0]
-        return Problem(first.code, first.what, why=" ".join(filter(None, (first.why, also))), fix=first.fix)
+        return Problem(first.code, first.what, why="; ".join(filter(None, (first.why, also))), fix=first.fix)
     return words.not_allowed(allowed, path, value) if not types else words.of_type([*types, *allowed], path, value)
 
 
@@ -199,7 +218,7 @@ def _meaning(detail: Any, path: Path) -> Problem:
 def _of_one(path: Path, on_key: bool, detail: Any, model: type[BaseModel], node: Map, fitting: Fitting) -> _Complaint:
     if detail["type"] == "missing":
         return _Complaint(words.missing(path[-1], (*fitting.prefix, *path[:-1])), path, path[:-1])
-    if detail["type"] == "extra_forbidden":
+    if detail["type"] in ("extra_forbidden", "invalid_key"):
         owners = [
             name
             for name, other in (fitting.others or {}).items()
@@ -249,8 +268,3 @@ def _parts(annotation: Any) -> Iterator[Any]:
             yield from _parts(part)
     else:
         yield annotation
-
-
-def text_of(node: Node | None) -> str | None:
-    """A scalar's text; None for anything else."""
-    return node.value if isinstance(node, Scalar) and isinstance(node.value, str) else None

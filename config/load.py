@@ -107,7 +107,7 @@ class _Loading:
         }
         templates.warn_unused()
         for name, node in self._named("devices"):
-            self._device(name, node, ("devices", name), "")
+            self._device(name, node, ("devices", name), at(self.root, ("devices", name), key=True))
         for name, node in expanded.items():
             self.machines[name] = self._machine(name, node)
         self._refer(head)
@@ -124,7 +124,8 @@ class _Loading:
             name = re.sub(r"[^A-Za-z0-9_-]+", "-", host_name or platform.node()).strip("-") or "edge-agent"
             given["agent"] = {**(yaml12.plain(agent) if agent is not None else {}), "id": name}
         node = Map(items, self.root.span)
-        fitted = Fitting(self.report, (), self.base_dir).fit(Config, node, given)
+        site = {"enterprise": "enterprise", "site": "site", "area": "area"}
+        fitted = Fitting(self.report, (), self.base_dir).fit(Config, node, given, spare={"version": 1, "site": site})
         for name in ("mqtt", "devices", "machines", "templates"):
             references.secrets_in_plain_text(self.report, self.root.get(name) or node, (name,))
         if fitted.value is not None:
@@ -164,34 +165,29 @@ class _Loading:
                 problem = Problem("E311", what, fix="rename one of the two")
                 self.report.add(Place(key.span, key.template), problem, ("machines", name, "device"), machine=name)
             else:
-                self._device(name, device, ("machines", name, "device"), name)
+                home = Place(key.span, key.template)
+                self._device(name, device, ("machines", name, "device"), home, name)
             alias = Scalar(name, name, key.span, template=key.template)
             node = Map({**node.items, "device": (key, alias)}, node.span, node.template)
-        # its key stands for the machine where something is missing
-        fitting = Fitting(self.report, ("machines", name), self.base_dir, machine=name)
-        return _placed(self.root, ("machines", name), fitting).fit(MachineOptions, node)
+        home = at(self.root, ("machines", name), key=True)
+        fitting = Fitting(self.report, ("machines", name), self.base_dir, machine=name, home=home)
+        return fitting.fit(MachineOptions, node, spare={"line": "line", "device": name})
 
-    def _device(self, name: str, node: Map, path: tuple[str, ...], machine: str) -> None:
+    def _device(self, name: str, node: Map, path: tuple[str, ...], home: Place, machine: str = "") -> None:
         self.devices[name] = None
         self.nodes[name] = node
         driver = node.get("driver")
         word = driver.value if isinstance(driver, Scalar) else None
-        known = sorted(self.drivers)
-        if word not in self.drivers:
-            if driver is None:
-                problem = Problem("E306", f"'driver' is missing in '{name}'", why=f"there are {listed(known)}")
-                key = at(self.root, path, key=True)
-                place = key if not node.template else Place(node.span, node.template)
-            else:
-                place = at(node, ("driver",))
-                what = (
-                    f"there is no driver '{word}'" if isinstance(word, str) else "'driver' needs the name of a driver"
-                )
-                problem = Problem("E312", what, why=f"there are {listed(known)}", fix=did_you_mean(word, known))
-            self.report.add(place, problem, (*path, "driver"), machine=machine)
+        if not isinstance(word, str) or word not in self.drivers:
+            known = sorted(self.drivers)
+            what = f"there is no driver '{word}'" if isinstance(word, str) else f"device '{name}' needs a 'driver'"
+            problem = Problem(
+                "E312", what, why=f"known: {listed(known)}", fix=did_you_mean(word, known) if word else ""
+            )
+            self.report.add(at(node, ("driver",), home=home), problem, (*path, "driver"), machine=machine)
             return
-        fitting = Fitting(self.report, path, self.base_dir, machine, str(word), self.drivers)
-        fitted = _placed(self.root, path, fitting).fit(self.drivers[str(word)], node)
+        fitting = Fitting(self.report, path, self.base_dir, machine, word, self.drivers, home)
+        fitted = fitting.fit(self.drivers[word], node)
         self.devices[name] = fitted
         if fitted.value is not None:
             for warning in fitted.value.warnings():
@@ -244,10 +240,6 @@ def digest(config: Config, base_dir: FilePath) -> str:
     data = masked(config.model_dump(mode="json", by_alias=True, serialize_as_any=True, exclude={"tests"}))
     text = json.dumps(data, sort_keys=True, ensure_ascii=False).replace(json.dumps(f"{base_dir}/")[1:-1], "")
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _placed(root: Map, path: tuple[str, ...], fitting: Fitting) -> Fitting:
-    return fitting
 
 
 def _tags(node: Map) -> list[str]:

@@ -69,7 +69,7 @@ class References:
         """The machine and the tags that a test names; `own` is machine → device."""
         path: Path = ("tests", index)
         if test.machine not in self.machines:
-            problem = Problem("E407", f"no machine '{test.machine}'", why=f"there are {listed(self.machines)}",
+            problem = Problem("E407", f"no machine '{test.machine}'", why=f"known: {listed(self.machines)}",
                               fix=did_you_mean(test.machine, self.machines))  # fmt: skip
             self.report.add(at(node, (*path, "machine")), problem, (*path, "machine"))
             return
@@ -88,7 +88,7 @@ class References:
         if machine.device in self.devices:
             return True
         near = did_you_mean(machine.device, self.devices)
-        there = f"there are {listed(self.devices)}" if self.devices else "there are none"
+        there = f"known: {listed(self.devices)}" if self.devices else "there are none"
         problem = Problem("E408", f"no device '{machine.device}'", why=there, fix=near or "write it under devices:")
         self._add(name, fitted.node, ("device",), problem)
         return False

@@ -17,10 +17,11 @@ class Place(NamedTuple):
     template: str
 
 
-def at(root: Node, path: Sequence[Any], *, key: bool = False) -> Place:
+def at(root: Node, path: Sequence[Any], *, key: bool = False, home: Place | None = None) -> Place:
     """The place of the value at the path, or of the last part of it that exists.
 
     A scalar is shown itself; for a mapping, a list or an empty value its key is shown, and with `key` always.
+    `home` is shown for the root itself.
     """
     node, name = root, None
     for step in path:
@@ -31,6 +32,8 @@ def at(root: Node, path: Sequence[Any], *, key: bool = False) -> Place:
         else:
             key = True
             break
+    if node is root and home is not None:
+        return home
     shown: Node = node
     if name is not None and (key or not isinstance(node, Scalar) or node.raw == ""):
         shown = name

@@ -48,7 +48,7 @@ class Templates:
             self._report.add(place, Problem("E307", "'template' needs the name of a template"), path)
             return None
         if word not in self._bodies:
-            known = f"there are {listed(self._bodies)}" if self._bodies else "there are none in this file"
+            known = f"known: {listed(self._bodies)}" if self._bodies else "there are none in this file"
             problem = Problem("E201", f"no template '{word}'", why=known, fix=did_you_mean(word, self._bodies))
             self._report.add(place, problem, path)
             return None

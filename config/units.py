@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSchema
 
 from config.errors import Problem, nearest
 
@@ -44,17 +44,25 @@ class _Kind(NamedTuple):
             raise Problem("E308", f"'{text}' is too large for a {self.word}")
         return result
 
+    def guess(self, number: float) -> str:
+        """What a bare number probably means: from 1000 on durations are milliseconds, below they may be seconds."""
+        if self.usual == "ms" and number < 1000:
+            return f"{number:g}s or {number:g}ms"
+        return f"{number:g}{self.usual}" if number < 1e6 else f"{number:.0f}{self.usual}"
+
     def problem(self, value: object) -> Problem:
         what = f"a {self.word} needs a unit: {self.examples}"
         if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-            return Problem("E308", what, why=f"{value} is a bare number", fix=f"did you mean {value}{self.usual}?")
+            return Problem("E308", what, why=f"{value} is a bare number", fix=f"did you mean {self.guess(value)}?")
         found = _NUMBER.fullmatch(value) if isinstance(value, str) and len(value) <= 60 else None
         if found is None:
             return Problem("E308", what)
         number, unit = found[1], found[2] or ""
+        if not unit:
+            return Problem("E308", what, fix=f"did you mean {self.guess(float(number))}?")
         known = _OTHER_WORDS.get(unit.lower(), unit)
         if known not in self.factors:
-            known = nearest(unit, self.factors) or ("" if unit else self.usual)
+            known = nearest(unit, self.factors) or ""
         return Problem("E308", what, fix=f"did you mean {number}{known}?" if known else "")
 
 
@@ -113,9 +121,10 @@ def between(least: str, most: str) -> AfterValidator:
     kind, parse, write = next(known for known in _KINDS if re.fullmatch(known[0].pattern, least, re.ASCII))
     low, high = parse(least), parse(most)
 
-    def check(value: Any) -> Any:
+    def check(value: Any, info: ValidationInfo) -> Any:
         if not low <= value <= high:
-            raise Problem("E309", f"this {kind.word} must be from {least} to {most}", why=f"it is {write(value)}")
+            name = f"'{info.field_name}'" if info.field_name else f"this {kind.word}"
+            raise Problem("E309", f"{name} must be from {least} to {most}", why=f"it is {write(value)}")
         return value
 
     return AfterValidator(check)

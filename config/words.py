@@ -44,13 +44,11 @@ def setting(path: Sequence[Any]) -> str:
     if not path:
         return "the file"
     last = path[-1]
-    if isinstance(last, int) and len(path) > 1 and isinstance(path[-2], str):
-        return f"entry {last + 1} of '{path[-2]}'" if not _is_key(path) else f"'{last}'"
+    if len(path) > 1 and path[-2] in ("map", "reasons"):
+        return f"{last} in '{path[-2]}'"
+    if isinstance(last, int) and len(path) > 1:
+        return f"entry {last + 1} of '{path[-2]}'"
     return f"'{last}'"
-
-
-def _is_key(path: Sequence[Any]) -> bool:
-    return path[-2] in ("map", "reasons")
 
 
 def shown(path: Sequence[Any], value: Any) -> str:
