@@ -15,7 +15,8 @@ from paho.mqtt.properties import Properties
 from buffer.outbox import Message
 from config.model import Mqtt
 from edge_agent.clock import Clock
-from edge_agent.delivery.connection import Connection, Login, Packed
+from edge_agent.delivery.connection import Connection
+from edge_agent.delivery.network import Login, Packed
 from edge_agent.delivery.publisher import NotConnected, PublishError
 from edge_agent.delivery.refusals import unusable_files
 from edge_agent.events.codec import stamp

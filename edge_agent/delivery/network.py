@@ -1,0 +1,307 @@
+"""The network thread of one MQTT connection: paho driven through its public external-loop calls.
+
+The thread alone touches the paho client. Others hand it messages and are told what the broker said; both ways
+cost one wake-up per burst. paho writes each packet and reads each few bytes with a system call of its own; a
+buffer between it and the socket makes that one call per burst, which is most of the cost of a message. Callbacks
+only pass on what they were told, so nothing in them can fail; whatever ends the thread is told too.
+"""
+
+import contextlib
+import selectors
+import socket
+import ssl
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTv5, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from buffer.outbox import Message
+
+_IDLE = 1.0
+"""Seconds between two looks at the keep-alive when nothing happens."""
+_CHUNK = 1 << 16
+_NO_SESSION = b"\x05\x11\x00\x00\x00\x00"
+"""CONNECT properties: session expiry interval 0."""
+
+
+class Login(NamedTuple):
+    """Where to connect and as whom. `keepalive` and `limit` are seconds."""
+
+    host: str
+    port: int
+    client_id: str
+    username: str | None
+    password: str | None
+    tls: ssl.SSLContext | None
+    ca_file: str | None
+    v5: bool
+    keepalive: int
+    limit: float
+
+    @property
+    def broker(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Packed(Properties):
+    """Properties that were packed before; making and packing paho's own takes longer than the rest of a message."""
+
+    packed: bytes
+
+    def __init__(self, packed: bytes) -> None:
+        object.__setattr__(self, "packed", packed)
+
+    def pack(self) -> bytes:
+        return self.packed
+
+    def __str__(self) -> str:
+        return repr(self.packed)
+
+
+class Outgoing(NamedTuple):
+    """One PUBLISH. `token` comes back with its confirmation."""
+
+    token: int
+    message: Message
+    retain: bool
+    properties: Properties | None
+
+
+class Events(NamedTuple):
+    """What the thread tells, called through `tell` of the connection, in the event loop."""
+
+    answered: Callable[[int, Properties | None], None]
+    """CONNACK: reason code and properties."""
+    acknowledged: Callable[[int, int], None]
+    """PUBACK: token and reason code; -1 for a message that could not even be sent."""
+    dismissed: Callable[[int, None], None]
+    """DISCONNECT of the broker: reason code."""
+    ended: Callable[[Exception | None, None], None]
+    """The thread is over; nothing follows."""
+
+
+Tell = Callable[[Callable[[Any, Any], None], Any, Any], None]
+
+
+class Network:
+    """Start it once. `send`, `leave` and `cut` may be called from any thread."""
+
+    def __init__(self, login: Login, will: Message, will_properties: Properties | None, events: Events, tell: Tell):
+        self._login = login
+        self._events = events
+        self._tell = tell
+        self._orders: deque[Outgoing | None] = deque()
+        self._tokens: dict[int, int] = {}
+        self._poke_read, self._poke_write = socket.socketpair()
+        self._poke_read.setblocking(False)
+        self._poke_write.setblocking(False)
+        self._poked = False
+        self._cut = False
+        self.connected = False
+        """TCP and TLS are done, whatever MQTT says."""
+        self._client = self._new_client()
+        self._client.will_set(will.topic, will.body, qos=1, retain=True, properties=will_properties)
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name=f"mqtt-{self._login.client_id}", daemon=True).start()
+
+    def send(self, outgoing: Outgoing) -> None:
+        self._orders.append(outgoing)
+        self._poke()
+
+    def leave(self) -> None:
+        """Disconnect cleanly after what was given to send."""
+        self._orders.append(None)
+        self._poke()
+
+    def cut(self) -> None:
+        """End at once."""
+        self._cut = True
+        self._poked = False
+        self._poke()
+
+    def _poke(self) -> None:
+        if not self._poked:
+            self._poked = True
+            with contextlib.suppress(OSError):  # full: the thread will wake anyway; closed: it is over
+                self._poke_write.send(b"!")
+
+    def _new_client(self) -> Client:
+        login = self._login
+        client = _Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=login.client_id,
+            protocol=MQTTv5 if login.v5 else MQTTv311,
+            reconnect_on_failure=False,
+        )
+        client.suppress_exceptions = True
+        client.connect_timeout = login.limit
+        client.max_inflight_messages_set(0)
+        if login.username is not None:
+            client.username_pw_set(login.username, login.password)
+        if login.tls is not None:
+            client.tls_set_context(login.tls)
+        client.on_socket_open = _no_delay
+        client.on_socket_register_write = _written_by_the_loop
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        return client
+
+    def _run(self) -> None:
+        error: Exception | None = None
+        try:
+            self._connect()
+            self.connected = True
+            self._serve()
+        except Exception as caught:  # told as the end of this connection
+            error = caught
+        sock = self._client.socket()
+        if sock is not None:
+            sock.close()
+        self._poke_read.close()
+        self._poke_write.close()
+        self._tell(self._events.ended, error, None)
+
+    def _connect(self) -> None:
+        login = self._login
+        if login.v5:
+            self._client.connect(
+                login.host, login.port, login.keepalive, clean_start=True, properties=Packed(_NO_SESSION)
+            )
+        else:
+            self._client.connect(login.host, login.port, login.keepalive)
+
+    def _serve(self) -> None:
+        client = self._client
+        sock: Any = client.socket()
+        if sock is None:
+            return
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._poke_read, selectors.EVENT_READ)
+            selector.register(sock, selectors.EVENT_READ)
+            waiting_to_write = False
+            while not self._cut and client.socket() is not None:
+                unsent = _flush(client, sock)
+                if client.socket() is None:
+                    return
+                if unsent != waiting_to_write:
+                    waiting_to_write = unsent
+                    selector.modify(sock, selectors.EVENT_READ | (selectors.EVENT_WRITE if unsent else 0))
+                left_over = sock.pending() if hasattr(sock, "pending") else 0
+                ready = {key.fileobj for key, _ in selector.select(0 if left_over else _IDLE)}
+                if self._poke_read in ready:
+                    self._poke_read.recv(64)
+                    self._poked = False
+                    self._take_orders()
+                if left_over or sock in ready:
+                    client.loop_read()
+                client.loop_misc()
+
+    def _take_orders(self) -> None:
+        client, orders = self._client, self._orders
+        while orders:
+            order = orders.popleft()
+            if order is None:
+                client.disconnect()
+                continue
+            token, message, retain, properties = order
+            info = client.publish(message.topic, message.body, 1, retain, properties)
+            if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self._tokens[info.mid] = token
+            else:
+                self._tell(self._events.acknowledged, token, -1)
+
+    def _on_connect(
+        self, client: Client, userdata: object, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        self._tell(self._events.answered, reason.value, properties)
+
+    def _on_disconnect(
+        self, client: Client, userdata: object, flags: DisconnectFlags, reason: ReasonCode, properties: object
+    ) -> None:
+        if flags.is_disconnect_packet_from_server:
+            self._tell(self._events.dismissed, reason.value, None)
+
+    def _on_publish(self, client: Client, userdata: object, mid: int, reason: ReasonCode, properties: object) -> None:
+        self._tell(self._events.acknowledged, self._tokens.pop(mid), reason.value)
+
+
+class _Client(Client):
+    def _create_socket(self) -> "_Buffered":
+        return _Buffered(super()._create_socket())
+
+
+class _Buffered:
+    """A socket for paho: everything that came is read at once, everything to send is sent at once by `flush`."""
+
+    def __init__(self, sock: Any) -> None:
+        self.raw: socket.socket = sock
+        self._came = b""
+        self._at = 0
+        self._unsent = bytearray()
+
+    def recv(self, buffer_size: int) -> bytes:
+        if self._at == len(self._came):
+            self._came = self.raw.recv(_CHUNK)
+            self._at = 0
+        data = self._came[self._at : self._at + buffer_size]
+        self._at += len(data)
+        return data
+
+    def pending(self) -> int:
+        """Bytes that `recv` has without waiting for the socket."""
+        inside = self.raw.pending() if isinstance(self.raw, ssl.SSLSocket) else 0
+        return len(self._came) - self._at + inside
+
+    def send(self, buffer: bytes | bytearray) -> int:
+        self._unsent += buffer
+        return len(buffer)
+
+    def flush(self) -> bool:
+        """Send what the socket takes; whether something is left. Raises OSError."""
+        unsent = self._unsent
+        try:
+            while unsent:
+                del unsent[: self.raw.send(bytes(unsent[:_CHUNK]))]
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return True
+        return False
+
+    def close(self) -> None:
+        """What is left to send still has a moment: the DISCONNECT is in it."""
+        if self._unsent and self.raw.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                self.raw.settimeout(_IDLE)
+                self.raw.sendall(bytes(self._unsent))
+        self._unsent.clear()
+        self.raw.close()
+
+    def fileno(self) -> int:
+        return self.raw.fileno()
+
+    def setblocking(self, flag: bool) -> None:
+        self.raw.setblocking(flag)
+
+
+def _flush(client: Client, sock: Any) -> bool:
+    """Write what paho has queued; whether something is left."""
+    if client.want_write():
+        client.loop_write()
+    if isinstance(sock, _Buffered) and client.socket() is not None:
+        return sock.flush()
+    return client.want_write()
+
+
+def _no_delay(client: Client, userdata: object, sock: Any) -> None:
+    raw = sock.raw if isinstance(sock, _Buffered) else sock
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _written_by_the_loop(client: Client, userdata: object, sock: object) -> None:
+    """That this callback exists keeps paho from writing to the socket inside every `publish`."""
