@@ -17,7 +17,8 @@ from pydantic_core import CoreSchema
 
 from config.errors import Problem, did_you_mean
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+NAME = r"^[A-Za-z0-9_-]+$"
+Name = Annotated[str, Field(pattern=NAME)]
 """A name becomes a topic level: letters, digits, `-`, `_`."""
 TagRef = str
 """`tag` of the machine's own device, or `device/tag`."""
