@@ -145,7 +145,8 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _is_new(db: Database, path: Path) -> bool:
-    names = set(db.table_names())
+    # A start that was cut short may have left the list of migrations alone.
+    names = set(db.table_names()) - {tables.migrations.migrations_table}
     if not names:
         return True
     (application,) = db.execute("PRAGMA application_id").fetchone()
