@@ -1,0 +1,227 @@
+"""Counter groups: from registers to `production.counted`, with totals that only this agent moves.
+
+Invariant (I2): `totals` is the sum of every delta ever published plus what waits for the next flush, in one epoch,
+whatever the PLC, a restart or the configuration does. Pieces wait at most `flush`, and are given out before every
+boundary: when a candidate for a new state appears, before a reset, before a correction, before a gap.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from config.model import Counter
+from drivers.base import Value
+from edge_agent.clock import Instant
+from edge_agent.events.types import ProductionCounted
+from edge_agent.events.types import Register as RegisterEvidence
+from edge_agent.machine.out import Out
+from edge_agent.machine.plan import MEMBERS, Plan, RegisterPlan
+from edge_agent.machine.registers import Booked, Register, read
+
+_CAUSES: Final = {"pulse": "pulse"}
+MISMATCH_SCANS: Final = 3
+
+
+class Group(NamedTuple):
+    """One counter group. `totals`: ours, derived members included; `sent`: totals as last published. `since`: the
+    good sample before the first piece that waits, None if nothing waits; `base`: the registers then."""
+
+    registers: Mapping[str, Register] = {}
+    totals: Mapping[str, int] = {}
+    sent: Mapping[str, int] = {}
+    since: Instant | None = None
+    at: Instant | None = None
+    base: Mapping[str, int] = {}
+    flags: frozenset[str] = frozenset()
+    cause: str = "machine"
+    basis: str = "agent"
+    mismatch: int = 0
+
+    @property
+    def parts(self) -> int:
+        """Pieces made so far, for `parts_during` and for whether the count moved."""
+        return self.totals.get("total", self.totals.get("good", 0))
+
+
+class Recovered(NamedTuple):
+    """What registers told about a gap: `exact`, `lower_bound` or `none`, and the pieces."""
+
+    quality: str
+    delta: Mapping[str, int]
+
+
+def sample(
+    group: Group,
+    name: str,
+    values: Mapping[str, Value],
+    at: Instant,
+    basis: str,
+    *,
+    plan: Plan,
+    since: Instant | None,
+    gap: bool,
+    out: Out,
+    rejected: Callable[[Instant, Instant], None],
+) -> tuple[Group, list[Booked]]:
+    """New good readings (member → value) of one time. `since`: the good sample before.
+
+    `rejected` is told of a jump that is not believed, from the sample before it to this one.
+    """
+    options, registers = plan.options.counters[name], plan.counters[name]
+    booked_all: list[Booked] = []
+    for member, value in values.items():
+        before = group.registers.get(member, Register())
+        booked = read(before, value, at, plan=registers[member], options=options, since=since, gap=gap)
+        booked_all.append(booked)
+        if booked.case in ("reset", "burst", "correction", "rejected", "baseline"):
+            group = group if gap else flush(group, name, plan, out)
+            out.store = True
+        if booked.register is not before:
+            group = group._replace(registers={**group.registers, member: booked.register})
+            if booked.register.suspect is not None or booked.case == "pulse":
+                out.store = True
+        if booked.case == "rejected":
+            rejected(since or before.at or at, at)
+        if booked.case == "baseline" and member not in group.totals:
+            totals = {**group.totals, member: 0}
+            group = group._replace(totals=_derive(totals, totals, options))
+        if booked.delta:
+            group = _book(group, member, booked, before, since, at, basis, options, gap=gap)
+            if booked.case == "correction":
+                group = flush(group, name, plan, out)
+    return _check(group, name, options, plan, out), booked_all
+
+
+def _book(
+    group: Group,
+    member: str,
+    booked: Booked,
+    before: Register,
+    since: Instant | None,
+    at: Instant,
+    basis: str,
+    options: Counter,
+    *,
+    gap: bool,
+) -> Group:
+    delta = booked.delta * options.parts_per_count
+    totals = {**group.totals, member: group.totals.get(member, 0) + delta}
+    cause = (
+        "correction"
+        if booked.case == "correction"
+        else "gap_recovery"
+        if gap
+        else _CAUSES.get(booked.case, "machine")
+    )
+    base = group.base if member in group.base or before.raw is None else {**group.base, member: before.raw}
+    start = group.since
+    if start is None:
+        start = before.at or at
+        if since is not None and since.mono > start.mono:
+            start = since
+    return group._replace(
+        totals=_derive(totals, group.totals, options, falling=delta < 0),
+        since=start,
+        at=at,
+        base=base,
+        flags=group.flags | booked.flags,
+        cause=cause,
+        basis=basis,
+    )
+
+
+def derived(options: Counter) -> str | None:
+    """The member that follows from the configured ones (event model §7.9), None if none does."""
+    has = {member for member in MEMBERS if getattr(options, member) is not None}
+    if "total" not in has:
+        return "total" if "good" in has else None
+    if "good" not in has:
+        return "good" if has & {"scrap", "rework"} or options.assume_good else None
+    return "scrap" if "scrap" not in has and "rework" not in has else None
+
+
+def _derive(
+    totals: dict[str, int], old: Mapping[str, int], options: Counter, *, falling: bool = False
+) -> dict[str, int]:
+    """With the derived member from the others. It never falls but by a correction: registers are not read at one
+    instant, and a good piece that is rejected a scan later is made up for by the next one."""
+    member = derived(options)
+    if member is None:
+        return totals
+    if member == "total":
+        now = sum(totals.get(part, 0) for part in MEMBERS[1:])
+    else:
+        now = totals.get("total", 0) - sum(totals.get(part, 0) for part in MEMBERS[1:] if part != member)
+    totals[member] = now if falling else max(now, old.get(member, 0))
+    return totals
+
+
+def flush(group: Group, name: str, plan: Plan, out: Out, *, to: Instant | None = None) -> Group:
+    """Publish what waits, if anything does. `to`: the end of the interval, default the last sample."""
+    if group.since is None or group.at is None:
+        return group
+    end = to or group.at
+    options = plan.options.counters[name]
+    delta = {member: group.totals[member] - group.sent.get(member, 0) for member in MEMBERS if member in group.totals}
+    if any(delta.values()):
+        member = derived(options)
+        registers = plan.counters[name]
+        keys = [registers[used].key for used in group.base if used in registers]
+        out.production(
+            end.wall,
+            ProductionCounted(
+                quality_detail=_detail(member, group, delta),
+                time_basis=group.basis,
+                time_unc_s=max((plan.uncertainty(key) for key in keys), default=0),
+                counter=name,
+                from_at=min(group.since.wall, end.wall),
+                to_at=end.wall,
+                delta=delta,
+                totals={used: group.totals[used] for used in delta},
+                raw=_evidence(group, registers, plan) or None,
+                cause=group.cause,
+                flags=tuple(sorted(group.flags)) or None,
+                parts_per_count=options.parts_per_count if options.parts_per_count > 1 else None,
+            ),
+        )
+    return group._replace(sent=group.totals, since=None, at=None, base={}, flags=frozenset(), cause="machine")
+
+
+def _detail(member: str | None, group: Group, delta: Mapping[str, int]) -> tuple[str, ...] | None:
+    detail = ("gap_recovery",) if group.cause == "gap_recovery" else ()
+    return (*detail, f"derived_{member}") if member in delta else detail or None
+
+
+def _evidence(group: Group, registers: Mapping[str, RegisterPlan], plan: Plan) -> tuple[RegisterEvidence, ...]:
+    return tuple(
+        RegisterEvidence(tag=plan.label(registers[member].key), prev=raw, now=now)
+        for member, raw in group.base.items()
+        if member in registers and (now := group.registers[member].raw) is not None
+    )
+
+
+def _check(group: Group, name: str, options: Counter, plan: Plan, out: Out) -> Group:
+    """Warn when total, good and scrap come from registers of their own and disagree for longer than a moment."""
+    if options.total is None or options.good is None or options.scrap is None:
+        return group
+    totals = group.totals
+    parts = sum(totals.get(member, 0) for member in MEMBERS[1:])
+    if totals.get("total", 0) == parts:
+        return group if group.mismatch == 0 else group._replace(mismatch=0)
+    if group.mismatch == MISMATCH_SCANS:
+        out.warn(
+            "count_mismatch",
+            f"{plan.name}: counter {name} made {totals.get('total', 0)} in total but {parts} good, scrap and rework "
+            "together. Are the registers read in one request, and is rework counted apart?",
+            plan.subject,
+            name,
+        )
+    return group._replace(mismatch=min(group.mismatch + 1, MISMATCH_SCANS + 1))
+
+
+def recovered(group: Group, before: Mapping[str, int], results: list[Booked]) -> Recovered:
+    """What a gap's registers gave, from the totals at its start."""
+    if not results or any(booked.case in ("baseline", "rejected", "pulse_gap") for booked in results):
+        quality = "none"
+    else:
+        quality = "exact" if all(booked.exact for booked in results) else "lower_bound"
+    return Recovered(quality, {member: total - before.get(member, 0) for member, total in group.totals.items()})

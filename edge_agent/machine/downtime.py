@@ -1,0 +1,232 @@
+"""Downtime episodes: from the first stop-like state to running, one record with revisions.
+
+Started when a stop-like state is accepted; promoted to `stop` once, when it has lasted `microstop` and running is
+no candidate; ended when running is accepted. `unknown` neither opens nor ends one: it makes the time `unknown_s`,
+and what comes after, with the count, tells whether the episode went on (event model §3.6, §7.4).
+"""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from config.model import Category
+from drivers.base import Value
+from edge_agent.clock import SECOND, Instant
+from edge_agent.events.types import DowntimeEnded, DowntimeStarted, DowntimeUpdated, Reason, Segment
+from edge_agent.machine.out import Out
+from edge_agent.machine.plan import Plan
+from edge_agent.machine.times import seconds
+
+MAX_SEGMENTS: Final = 300
+"""More would make the event larger than 64 KiB; later ones are added to the last."""
+_BY_STATE: Final[Mapping[str, Category]] = {
+    "fault": Category.BREAKDOWN,
+    "starved": Category.STARVED,
+    "blocked": Category.BLOCKED,
+    "setup": Category.SETUP,
+    "maintenance": Category.BREAKDOWN,
+    "stopped": Category.OPERATOR,
+    "idle": Category.UNCLASSIFIED,
+    "off": Category.UTILITY,
+}
+_PLANNED: Final = frozenset({Category.PLANNED_MAINTENANCE, Category.BREAK, Category.PLANNED_OTHER})
+_UNDECIDED: Final = frozenset({Category.SETUP, Category.NO_ORDER})
+
+
+class Doing(NamedTuple):
+    """One segment: a state from `since` for `duration` µs (0 while it is open)."""
+
+    state: str
+    since: Instant
+    duration: int = 0
+
+
+class Cause(NamedTuple):
+    """Why the machine stands, as the machine says: `source` is `plc` or `rule`."""
+
+    code: str
+    text: str | None
+    source: str
+    at: int
+
+
+class Blind(NamedTuple):
+    """Since when nothing valid is seen inside the episode, and the pieces made until then."""
+
+    since: Instant
+    parts: int
+
+
+class Downtime(NamedTuple):
+    """The open episode. `parts`: pieces made until its start. `pausing`: running since then, but for less than
+    `merge_gap` so far, with the pieces made until then."""
+
+    id: str
+    rev: int
+    started: Instant
+    class_: str
+    category: str
+    planned: str
+    cause: Cause | None
+    segments: tuple[Doing, ...]
+    start_uncertain: bool
+    parts: int
+    quality: str = "good"
+    basis: str = "agent"
+    blind: Blind | None = None
+    pausing: Blind | None = None
+
+
+def stops(state: str) -> bool:
+    """Whether the state is stop-like."""
+    return state not in ("running", "unknown")
+
+
+def cause_of(plan: Plan, code: Value | None, text: str | None, at: int) -> Cause | None:
+    """The machine's own reason: the text of a rule before the code of a tag (event model §2.2, rank)."""
+    if text is not None:
+        return Cause(text, text, "rule", at)
+    if not code or (isinstance(code, str) and not code.strip()):
+        return None
+    word = (
+        str(int(code))
+        if isinstance(code, bool | int) or (isinstance(code, float) and code.is_integer())
+        else str(code)
+    )
+    known = _known(plan, word)
+    return Cause(word, known[0], "plc", at)
+
+
+def _known(plan: Plan, word: str) -> tuple[str | None, Category | None]:
+    for code, reason in plan.downtime.reasons.items():
+        if str(code) == word:
+            return reason.text, reason.category
+    return None, None
+
+
+def _category(plan: Plan, state: str, cause: Cause | None) -> str:
+    known = _known(plan, cause.code)[1] if cause is not None and cause.source == "plc" else None
+    return known or _BY_STATE.get(state, Category.UNCLASSIFIED)
+
+
+def _planned(category: str) -> str:
+    return "planned" if category in _PLANNED else "undecided" if category in _UNDECIDED else "unplanned"
+
+
+def start(
+    plan: Plan,
+    state: str,
+    since: Instant,
+    out: Out,
+    *,
+    cause: Cause | None,
+    parts: int,
+    uncertain: bool,
+    quality: str,
+    basis: str,
+) -> Downtime:
+    """Open an episode; the next event of `.p` is its `downtime.started`."""
+    category = _category(plan, state, cause)
+    episode = Downtime(
+        f"dt-{out.production_id()}",
+        1,
+        since,
+        "microstop",
+        category,
+        _planned(category),
+        cause,
+        (Doing(state, since),),
+        uncertain,
+        parts,
+        quality,
+        basis,
+    )
+    out.production(since.wall, DowntimeStarted(**_common(plan, episode)), episode.id)  # type: ignore[arg-type]
+    return episode
+
+
+def _common(plan: Plan, episode: Downtime) -> dict[str, object]:
+    cause = episode.cause
+    return {
+        "quality": episode.quality,
+        "time_basis": episode.basis,
+        "time_unc_s": max((plan.uncertainty(key) for key in plan.state_keys), default=0),
+        "downtime_id": episode.id,
+        "rev": episode.rev,
+        "status": "open",
+        "started_at": episode.started.wall,
+        "class_": episode.class_,
+        "planned": episode.planned,
+        "category": episode.category,
+        "reason": None
+        if cause is None
+        else Reason(code=cause.code, text=cause.text, source=cause.source, set_at=cause.at),
+        "start_uncertain": episode.start_uncertain or None,
+    }
+
+
+def _update(plan: Plan, episode: Downtime, at: Instant, out: Out) -> Downtime:
+    episode = episode._replace(rev=episode.rev + 1)
+    out.production(at.wall, DowntimeUpdated(**_common(plan, episode)), episode.id)  # type: ignore[arg-type]
+    return episode
+
+
+def enter(episode: Downtime, state: str, since: Instant) -> Downtime:
+    """Another state inside the episode: a new segment."""
+    last = episode.segments[-1]
+    closed = last._replace(duration=max(0, since.mono - last.since.mono))
+    if len(episode.segments) >= MAX_SEGMENTS:
+        return episode
+    return episode._replace(segments=(*episode.segments[:-1], closed, Doing(state, since)))
+
+
+def explain(plan: Plan, episode: Downtime, cause: Cause, at: Instant, out: Out) -> Downtime:
+    """A reason that came after the start; the first one stays (first-out)."""
+    if episode.cause is not None:
+        return episode
+    category = _category(plan, episode.segments[0].state, cause)
+    return _update(plan, episode._replace(cause=cause, category=category, planned=_planned(category)), at, out)
+
+
+def promote_at(plan: Plan, episode: Downtime) -> int | None:
+    """Monotonic µs of the promotion to `stop`; None if that is done or cannot be now."""
+    if episode.class_ == "stop" or episode.blind is not None or episode.pausing is not None:
+        return None
+    return episode.started.mono + plan.downtime.microstop
+
+
+def promote(plan: Plan, episode: Downtime, at: Instant, out: Out) -> Downtime:
+    return _update(plan, episode._replace(class_="stop"), at, out)
+
+
+def end(plan: Plan, episode: Downtime, at: Instant, out: Out, *, parts: int, uncertain: bool, basis: str) -> None:
+    """Close the episode at `at` with the pieces made until then; segments from `at` on are dropped."""
+    segments = [doing for doing in episode.segments if doing.since.mono < at.mono] or [episode.segments[0]]
+    segments[-1] = segments[-1]._replace(duration=max(0, at.mono - segments[-1].since.mono))
+    lasted = max(0, at.mono - episode.started.mono)
+    merged = len(episode.segments) >= MAX_SEGMENTS
+    episode = episode._replace(
+        rev=episode.rev + 1, class_="microstop" if lasted < plan.downtime.microstop else "stop"
+    )
+    common = {**_common(plan, episode), "time_basis": basis, "status": "ended"}
+    out.production(
+        at.wall,
+        DowntimeEnded(
+            **common,  # type: ignore[arg-type]
+            quality_detail=("segments_merged",) if merged else None,
+            ended_at=at.wall,
+            duration_s=seconds(episode.started, at),
+            segments=tuple(
+                Segment(
+                    state=doing.state,
+                    started_at=doing.since.wall,
+                    duration_s=round(doing.duration / SECOND, 3),
+                    planned=None if episode.planned == "undecided" else episode.planned == "planned",
+                )
+                for doing in segments
+            ),
+            unknown_s=round(sum(doing.duration for doing in segments if doing.state == "unknown") / SECOND, 3),
+            end_uncertain=uncertain or None,
+            parts_during=max(0, parts - episode.parts),
+        ),
+        episode.id,
+    )

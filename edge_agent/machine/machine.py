@@ -1,0 +1,172 @@
+"""A machine: tags in, state, counts, downtimes and samples out. Fulfils `contracts.Machine`.
+
+Pure and deterministic: everything it knows is in its `MachineState`, time comes in, and a run that was killed and
+restored from its last stored state equals one that was not, but for the gap it reports.
+"""
+
+from typing import Any
+
+from config.model import Config
+from drivers.base import Batch
+from edge_agent.clock import Instant
+from edge_agent.machine import saved as saving
+from edge_agent.machine.contracts import Outcome, State
+from edge_agent.machine.counters import Group, flush
+from edge_agent.machine.measurements import SetState, prepare
+from edge_agent.machine.plan import plan
+from edge_agent.machine.record import MachineState
+from edge_agent.machine.registers import Register
+from edge_agent.machine.samples import Device
+from edge_agent.machine.state import GROUPS
+from edge_agent.machine.step import Step
+
+
+class Machine:
+    def __init__(self, config: Config, name: str, *, epoch: str) -> None:
+        self.name = name
+        self._epoch = epoch
+        self._plan = plan(config, name)
+        self._sets = prepare(config, name)
+        self.devices = frozenset(self._plan.devices)
+
+    def _empty(self, now: Instant) -> MachineState:
+        groups = {name: Group() for name in self._plan.counters}
+        return MachineState(now, groups=groups, sets=(SetState(),) * len(self._sets))
+
+    def initial(self, now: Instant) -> Outcome:
+        return Outcome(self._empty(now), store=True)
+
+    def step(self, state: State, batch: Batch, now: Instant) -> Outcome:
+        if batch.device not in self.devices:
+            return Outcome(state)
+        step = self._step(state, now)
+        step.batch(batch)
+        return step.finish()
+
+    def due(self, state: State) -> int | None:
+        return min((at for at, _, _ in self._step(state, state.at).deadlines()), default=None)
+
+    def tick(self, state: State, now: Instant) -> Outcome:
+        step = self._step(state, now)
+        step.advance()
+        return step.finish()
+
+    def _step(self, state: MachineState, now: Instant) -> Step:
+        return Step(self._plan, self._sets, self._epoch, state, now)
+
+    def dump(self, state: State) -> bytes:
+        return saving.dump(state, self._plan.fingerprints)
+
+    def restore(self, saved: bytes, now: Instant) -> Outcome:
+        try:
+            known = saving.load(saved, now)
+        except saving.Unreadable as fault:
+            step = self._step(self._empty(now), now)
+            step.out.store = True
+            step.out.warn(
+                "state_unreadable",
+                f"{self.name}: its stored state cannot be used ({fault}); it starts anew "
+                "and counts from the next sample.",
+                self._plan.subject,
+            )
+            return step.finish()
+        state = self._adapt(known, now)
+        before, after = known.fingerprints, self._plan.fingerprints
+        cause = "config_change" if before.get("state") != after["state"] else "agent_down"
+        step = self._step(state, now)
+        step.out.store = True
+        for name, device in state.devices.items():
+            if device.seen is not None:
+                step.open_gap(name, device.seen, cause)
+        if step.tracked.current is not None and cause == "config_change":
+            step.blind(state.tracked.certain or state.at, "config")
+        for name, group in step.groups.items():
+            step.groups = {**step.groups, name: flush(group, name, self._plan, step.out)}
+        return step.finish()
+
+    def _adapt(self, known: saving.Saved, now: Instant) -> MachineState:
+        """The stored state under today's configuration: what is not configured any more is set aside."""
+        before, after = known.fingerprints, self._plan.fingerprints
+        stored = {**known.orphans, **known.groups}
+        groups = {}
+        for name, registers in self._plan.counters.items():
+            group = stored.pop(name, Group())
+            kept: dict[str, Register] = {
+                member: register
+                for member, register in group.registers.items()
+                if member in registers and before.get(f"counter {name} {member}") == after[f"counter {name} {member}"]
+            }
+            groups[name] = group._replace(registers=kept)
+        keys = {key for device in self._plan.devices.values() for key in device.essential.values()}
+        same_state = before.get("state") == after["state"]
+        return MachineState(
+            now,
+            known.seq_p,
+            known.seq_m,
+            {
+                name: Device(device.seen, {}, device.newest, device.skewed)
+                for name, device in known.devices.items()
+                if name in self._plan.devices
+            },
+            {key: held for key, held in known.held.items() if key in keys},
+            {},
+            {
+                key: gap._replace(back=None, signs=0, read=frozenset(), settle=None)
+                for key, gap in known.gaps.items()
+                if (key in keys or key in self._plan.devices) and keys.issuperset(gap.tags)
+            },
+            known.tracked if same_state else known.tracked._replace(candidate=None),
+            groups,
+            known.downtime,
+            (SetState(),) * len(self._sets),
+            stored,
+            {},
+        )
+
+    def describe(self, state: State) -> dict[str, Any]:
+        whole: MachineState = state
+        current, episode = whole.tracked.current, whole.downtime
+        seen = [device.seen for device in whole.devices.values() if device.seen is not None]
+        described: dict[str, Any] = {
+            "counters": {
+                name: {
+                    "totals": dict(group.totals),
+                    "raw": {
+                        member: register.raw
+                        for member, register in group.registers.items()
+                        if register.raw is not None
+                    },
+                }
+                for name, group in whole.groups.items()
+            },
+            "quality": "bad"
+            if current is None or current.blind
+            else "uncertain"
+            if whole.tracked.doubt is not None
+            else "good",
+        }
+        if seen:
+            described["last_good_at"] = max(seen, key=lambda at: at.mono).wall
+        if whole.gaps:
+            described["gaps"] = {
+                key: {"since": gap.since.wall, "cause": gap.cause} for key, gap in sorted(whole.gaps.items())
+            }
+        if current is not None:
+            described |= {
+                "state": str(current.state),
+                "group": GROUPS[current.state],
+                "since": current.since.wall,
+            }
+        if episode is not None:
+            cause = episode.cause
+            described["downtime"] = {
+                "id": episode.id,
+                "since": episode.started.wall,
+                "class": episode.class_,
+                "category": str(episode.category),
+                "reason": None if cause is None else {"code": cause.code, "text": cause.text, "source": cause.source},
+            }
+        return described
+
+
+__all__ = ["Machine"]

@@ -1,0 +1,259 @@
+"""Sample sets: `on: change` publishes what changed in a batch, `every` publishes all values at its interval.
+
+This family carries almost all values, so a set is prepared once: a batch costs a dictionary look-up per value. A
+BAD value is named in `q` and absent from `values`. A set that could grow past 64 KiB is split in parts.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from config.model import Config, Measurement
+from drivers.base import Quality, Reading, Value
+from edge_agent.clock import Instant
+from edge_agent.events.types import MeasurementSampled
+from edge_agent.machine.out import Out
+from edge_agent.machine.samples import Device
+
+MAX_BYTES: Final = 60 * 1024
+"""Of `values`, `uom`, `q` and `at_ms` of one event; the rest of the envelope is below 4 KiB."""
+_NUMBER_BYTES: Final = 25
+_WORDS: Final = ("good", "uncertain", "bad")
+
+
+class SetPlan(NamedTuple):
+    """`tags`: device → tag → the name it has in the set. `deadband`: name → least change worth an event.
+    `large`: some event of the set may exceed `MAX_BYTES`."""
+
+    name: str
+    options: Measurement
+    tags: Mapping[str, Mapping[str, str]]
+    units: Mapping[str, str]
+    deadband: Mapping[str, float]
+    uncertainty: float
+    large: bool
+
+
+class SetState(NamedTuple):
+    """`next`: monotonic µs of the next interval event. `sent`: last published values of names with a deadband."""
+
+    next: int | None = None
+    sent: Mapping[str, Value] = {}
+
+
+def prepare(config: Config, machine: str) -> tuple[SetPlan, ...]:
+    """The sample sets of a machine."""
+    options = config.machines[machine]
+    plans = []
+    for name, measured in options.measurements.items():
+        tags: dict[str, dict[str, str]] = {}
+        units: dict[str, str] = {}
+        deadband: dict[str, float] = {}
+        size, period = 0, 0
+        for ref in measured.tags:
+            device, tag = config.resolve(machine, ref)
+            tags.setdefault(device, {})[tag] = ref
+            described = config.devices[device].tags[tag]
+            unit = getattr(described, "unit", None)
+            if unit is not None and options.inline_units:
+                units[ref] = unit
+                size += len(ref) + len(unit) + 6
+            band = measured.deadband if measured.deadband is not None else getattr(described, "deadband", None)
+            if band:
+                deadband[ref] = band
+            numeric = config.devices[device].value_type(tag) != "string"
+            size += 2 * len(ref) + 26 + (_NUMBER_BYTES if numeric else MAX_BYTES)
+            period = max(period, config.devices[device].period(tag))
+        plans.append(SetPlan(name, measured, tags, units, deadband, period / 1_000_000, size > MAX_BYTES))
+    return tuple(plans)
+
+
+def changed(
+    plan: SetPlan,
+    state: SetState,
+    fresh: Sequence[Reading],
+    last: Mapping[str, Reading],
+    device: str,
+    now: Instant,
+    out: Out,
+    *,
+    agent_time: bool,
+) -> SetState:
+    """Publish the readings of a batch that differ from `last`, the readings before it."""
+    names = plan.tags.get(device)
+    if names is None or plan.options.on != "change":
+        return state
+    known = last.get
+    moved: list[Reading] = []
+    layers: list[list[Reading]] = [moved]
+    taken: set[str] = set()
+    repeated = len({reading[0] for reading in fresh}) != len(fresh)
+    for reading in fresh:
+        tag = reading[0]
+        if tag not in names:
+            continue
+        old = known(tag)
+        if old is not None and old[1] == reading[1] and old[2] == reading[2] and (not repeated or tag not in taken):
+            continue
+        if repeated:
+            if tag in taken:
+                _place(layers, reading)
+                continue
+            taken.add(tag)
+        moved.append(reading)
+    sent = state.sent
+    for layer in layers:
+        if plan.deadband:
+            layer, sent = _outside(plan, names, layer, sent)
+        if layer:
+            _emit(plan, names, layer, "change", now, out, agent_time=agent_time)
+    return state if sent is state.sent else state._replace(sent=sent)
+
+
+def _place(layers: list[list[Reading]], reading: Reading) -> None:
+    """Put a further value of a tag into the first event that has none of it."""
+    for layer in layers[1:]:
+        if all(other[0] != reading[0] for other in layer):
+            layer.append(reading)
+            return
+    layers.append([reading])
+
+
+def _outside(
+    plan: SetPlan, names: Mapping[str, str], layer: Sequence[Reading], sent: Mapping[str, Value]
+) -> tuple[list[Reading], Mapping[str, Value]]:
+    kept, published = [], dict(sent)
+    for reading in layer:
+        name, value = names[reading[0]], reading[1]
+        band = plan.deadband.get(name)
+        if band is not None and isinstance(value, int | float) and not isinstance(value, bool):
+            before = published.get(name)
+            if isinstance(before, int | float) and abs(value - before) < band:
+                continue
+            published[name] = value
+        elif value is None:
+            published.pop(name, None)
+        kept.append(reading)
+    return kept, published
+
+
+def interval(
+    plan: SetPlan, state: SetState, devices: Mapping[str, Device], lost: Iterable[str], at: Instant, out: Out
+) -> SetState:
+    """The interval event due at `at`. Nothing is said of a device that is lost; with none left the timer rests."""
+    gone = frozenset(lost)
+    every = plan.options.every
+    assert every is not None
+    found = False
+    for device, names in plan.tags.items():
+        known = devices.get(device)
+        if known is None or device in gone:
+            continue
+        readings = [known.last[tag] for tag in names if tag in known.last]
+        if readings:
+            found = True
+            _emit(plan, names, readings, "interval", at, out, agent_time=True)
+    return state._replace(next=at.mono + every if found else None)
+
+
+def _emit(
+    plan: SetPlan,
+    names: Mapping[str, str],
+    readings: Sequence[Reading],
+    trigger: str,
+    now: Instant,
+    out: Out,
+    *,
+    agent_time: bool,
+) -> None:
+    base, offsets, basis = now.wall, None, "agent"
+    if not agent_time:
+        base, offsets, basis = _times(names, readings, now)
+    if not any(reading[2] for reading in readings):
+        values: dict[str, Value] = {names[reading[0]]: reading[1] for reading in readings}  # type: ignore[misc]
+        quality, q = "good", None
+    else:
+        values = {names[reading[0]]: reading[1] for reading in readings if reading[1] is not None}
+        worst = min(reading[2] for reading in readings)
+        quality = _WORDS[worst]
+        q = {names[reading[0]]: _WORDS[reading[2]] for reading in readings if reading[2] is not worst}
+    parts = _parts(plan, names, readings) if plan.large else None
+    if parts is None or len(parts) == 1:
+        out.measurement(base, _event(plan, trigger, values, quality, q, offsets, basis, None, None))
+        return
+    for number, group in enumerate(parts, 1):
+        some = {name: values[name] for name in group if name in values}
+        some_q = {name: q[name] for name in group if name in q} if q else None
+        some_at = {name: offsets[name] for name in group if name in offsets} if offsets else None
+        out.measurement(base, _event(plan, trigger, some, quality, some_q, some_at, basis, number, len(parts)))
+
+
+def _event(
+    plan: SetPlan,
+    trigger: str,
+    values: Mapping[str, Value],
+    quality: str,
+    q: Mapping[str, str] | None,
+    at_ms: Mapping[str, float] | None,
+    basis: str,
+    part: int | None,
+    parts: int | None,
+) -> MeasurementSampled:
+    units = plan.units
+    if units and len(values) < len(units):
+        units = {name: units[name] for name in values if name in units}
+    return MeasurementSampled(
+        quality=quality,
+        time_basis=basis,
+        time_unc_s=plan.uncertainty,
+        set=plan.name,
+        trigger=trigger,
+        part=part,
+        parts=parts,
+        values=values,
+        q=q or None,
+        at_ms=at_ms or None,
+        uom=units or None,
+    )
+
+
+def _times(
+    names: Mapping[str, str], readings: Sequence[Reading], now: Instant
+) -> tuple[int, dict[str, float] | None, str]:
+    """The newest own time of the readings, and the offsets (ms) of those that differ by a millisecond or more."""
+    times = {reading[3] for reading in readings}
+    if times == {None}:
+        return now.wall, None, "agent"
+    base: int = max(time for time in times if time is not None)
+    if len(times) == 1:
+        return base, None, "source"
+    offsets = {
+        names[reading[0]]: (now.wall if reading[3] is None else reading[3]) - base
+        for reading in readings
+        if reading[3] is None or base - reading[3] >= 1_000
+    }
+    return base, {name: round(offset / 1_000, 3) for name, offset in offsets.items()}, "source"
+
+
+def _parts(plan: SetPlan, names: Mapping[str, str], readings: Sequence[Reading]) -> list[list[str]]:
+    """Names in groups that fit into one event each."""
+    groups: list[list[str]] = [[]]
+    size = 0
+    for reading in readings:
+        name, value = names[reading[0]], reading[1]
+        unit = plan.units.get(name)
+        cost = 2 * len(name) + 26 + (_text_bytes(value) if isinstance(value, str) else _NUMBER_BYTES)
+        cost += len(name) + len(unit) + 6 if unit else 0
+        if size + cost > MAX_BYTES and groups[-1]:
+            groups.append([])
+            size = 0
+        groups[-1].append(name)
+        size += cost
+    return groups
+
+
+def _text_bytes(value: str) -> int:
+    """Upper bound of the text in JSON."""
+    return 2 + 6 * len(value) if len(value) * 6 < MAX_BYTES else 2 + len(value.encode("unicode_escape")) * 2
+
+
+__all__ = ["Quality", "SetPlan", "SetState", "changed", "interval", "prepare"]

@@ -1,0 +1,200 @@
+"""What a machine needs of each tag, worked out once from the configuration.
+
+A tag is known inside the machine by its key `device/tag`. A tag is *essential* when it decides something that
+must be right after a restart: the state, a counter, a reason. The others only feed sample sets.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from config.model import Config, Counter, DowntimeOptions, MachineOptions
+from edge_agent.clock import SECOND
+from edge_agent.machine import expressions
+from edge_agent.machine.expressions import Expression
+
+MEMBERS: Final = ("total", "good", "scrap", "rework")
+_MIN_TIMEOUT: Final = 10 * SECOND
+_BITS: Final = {"int16": 16, "uint16": 16, "int32": 32, "uint32": 32, "int64": 64, "uint64": 64}
+_DIGITS: Final = {"bcd16": 4, "bcd32": 8}
+
+
+class RegisterPlan(NamedTuple):
+    """One register of a counter group. `wrap` is the number of values until it rolls over, None if it never does;
+    `mask` folds a negative reading of a signed register; `period` is µs between samples."""
+
+    key: str
+    tag: str
+    wrap: int | None
+    mask: bool
+    float32: bool
+    period: int
+
+
+class DevicePlan(NamedTuple):
+    """What one device's batch may concern. `essential`: tag → key; `used`: also the tags of sample sets.
+    `timeout`: µs without a good sample until the device counts as lost."""
+
+    name: str
+    used: frozenset[str]
+    essential: Mapping[str, str]
+    state: frozenset[str]
+    counters: frozenset[str]
+    affects: tuple[str, ...]
+    timeout: int
+
+
+class Plan(NamedTuple):
+    """The machine, worked out. `roles`: key → the (group, member) it counts for; `hint_roles`: key → groups whose
+    reset it announces; `fingerprints`: what must not have changed for stored state to be believed."""
+
+    name: str
+    options: MachineOptions
+    subject: str
+    devices: Mapping[str, DevicePlan]
+    periods: Mapping[str, int]
+    state_keys: frozenset[str]
+    state_key: str | None
+    rules: tuple[Expression | None, ...]
+    windows: Mapping[str, int]
+    counters: Mapping[str, Mapping[str, RegisterPlan]]
+    roles: Mapping[str, tuple[tuple[str, str], ...]]
+    hint_roles: Mapping[str, tuple[str, ...]]
+    downtime: DowntimeOptions
+    reason_key: str | None
+    settle: int
+    fingerprints: Mapping[str, str]
+
+    def uncertainty(self, key: str | None) -> float:
+        """± seconds of a time stamp that comes from the tag."""
+        return self.periods.get(key or "", 0) / SECOND
+
+    def timeout(self, key: str) -> int:
+        return self.devices[key.partition("/")[0]].timeout
+
+    def label(self, key: str) -> str:
+        """The tag as events name it: `device.tag`."""
+        return key.replace("/", ".", 1)
+
+
+def plan(config: Config, name: str) -> Plan:
+    """Raises ValueError for an expression that does not parse; a checked configuration has none."""
+    options = config.machines[name]
+
+    def key(ref: str) -> str:
+        return "/".join(config.resolve(name, ref))
+
+    state = options.state
+    state_key = key(state.source) if state is not None and state.source is not None else None
+    rules = tuple(
+        None if rule.when is None else expressions.parse(rule.when, key)
+        for rule in (state.rules or () if state is not None else ())
+    )
+    state_keys = {state_key} if state_key is not None else set()
+    windows: dict[str, int] = {}
+    for rule in rules:
+        if rule is not None:
+            state_keys |= rule.tags
+            for tag, span in rule.windows.items():
+                windows[tag] = max(windows.get(tag, 0), round(span * SECOND))
+    downtime = options.downtime or DowntimeOptions()
+    reason_key = key(downtime.reason) if downtime.reason is not None else None
+    counters = {group: _registers(config, key, counter) for group, counter in options.counters.items()}
+    hints = {group: tuple(key(ref) for ref in counter.reset_hints) for group, counter in options.counters.items()}
+    counter_keys = {register.key for group in counters.values() for register in group.values()}
+    essential = state_keys | counter_keys | {tag for tags in hints.values() for tag in tags}
+    if reason_key is not None:
+        essential.add(reason_key)
+    sampled = {key(ref) for measured in options.measurements.values() for ref in measured.tags}
+    devices = {
+        device: _device(config, options, device, essential, sampled, state_keys, counter_keys)
+        for device in sorted({tag.partition("/")[0] for tag in essential | sampled} | {options.device})
+    }
+    return Plan(
+        name,
+        options,
+        config.subject(name),
+        devices,
+        {tag: _period(config, tag) for tag in essential | sampled},
+        frozenset(state_keys),
+        state_key,
+        rules,
+        windows,
+        counters,
+        {
+            tag: tuple(
+                (group, part) for group, found in counters.items() for part, at in found.items() if at.key == tag
+            )
+            for tag in counter_keys
+        },
+        {
+            tag: tuple(group for group, tags in hints.items() if tag in tags)
+            for tags in hints.values()
+            for tag in tags
+        },
+        downtime,
+        reason_key,
+        options.settle,
+        {
+            "state": "" if state is None else state.model_dump_json(),
+            **{
+                f"counter {group} {member}": json.dumps(
+                    [register, counter.wrap_to, counter.parts_per_count], separators=(",", ":")
+                )
+                for group, counter in options.counters.items()
+                for member, register in counters[group].items()
+            },
+            "tags": json.dumps(sorted(state_keys)),
+        },
+    )
+
+
+def _period(config: Config, key: str) -> int:
+    device, _, tag = key.partition("/")
+    return config.devices[device].period(tag)
+
+
+def _device(
+    config: Config,
+    options: MachineOptions,
+    device: str,
+    essential: set[str],
+    sampled: set[str],
+    state_keys: set[str],
+    counter_keys: set[str],
+) -> DevicePlan:
+    def own(keys: set[str]) -> dict[str, str]:
+        return {key.partition("/")[2]: key for key in sorted(keys) if key.partition("/")[0] == device}
+
+    needed = own(essential)
+    scan = max((_period(config, key) for key in needed.values()), default=config.devices[device].scan)
+    auto = max(3 * scan, _MIN_TIMEOUT)
+    affects = [("state", own(state_keys)), ("count", own(counter_keys)), ("measurement", own(sampled))]
+    return DevicePlan(
+        device,
+        frozenset(needed) | frozenset(own(sampled)),
+        needed,
+        frozenset(own(state_keys).values()),
+        frozenset(own(counter_keys).values()),
+        tuple(word for word, keys in affects if keys),
+        auto if options.comms_timeout == "auto" else options.comms_timeout,
+    )
+
+
+def _registers(config: Config, key: Callable[[str], str], counter: Counter) -> Mapping[str, RegisterPlan]:
+    found: dict[str, RegisterPlan] = {}
+    for member in MEMBERS:
+        ref = getattr(counter, member)
+        if ref is None:
+            continue
+        name = key(ref)
+        device, _, tag = name.partition("/")
+        kind = config.devices[device].value_type(tag)
+        options = config.devices[device].tags[tag]
+        scaled = getattr(options, "scale", None) not in (None, 1) or bool(getattr(options, "offset", None))
+        wrap = counter.wrap
+        if wrap is None and not scaled:
+            wrap = 1 << _BITS[kind] if kind in _BITS else 10 ** _DIGITS[kind] if kind in _DIGITS else None
+        mask = wrap is not None and (kind == "int16" or counter.wrap is not None) and wrap == 1 << _BITS.get(kind, 0)
+        found[member] = RegisterPlan(name, tag, wrap, mask, kind == "float32", _period(config, name))
+    return found

@@ -1,0 +1,32 @@
+"""The whole state of a machine: immutable, replaced as a whole by each step."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from edge_agent.clock import Instant
+from edge_agent.machine.counters import Group
+from edge_agent.machine.downtime import Downtime
+from edge_agent.machine.gaps import Gap
+from edge_agent.machine.measurements import SetState
+from edge_agent.machine.samples import Device, Held
+from edge_agent.machine.state import Tracked
+
+
+class MachineState(NamedTuple):
+    """`seq_p`, `seq_m`: the next numbers of the streams `.p` and `.m`. `at`: the last step. `held`: essential tags by
+    key. `past`: key → (monotonic µs, value) for `avg`. `gaps`: open ones, by device or key. `orphans`: totals of
+    counters that are not configured now. `warned`: code and kind → (monotonic µs, held back since)."""
+
+    at: Instant
+    seq_p: int = 1
+    seq_m: int = 1
+    devices: Mapping[str, Device] = {}
+    held: Mapping[str, Held] = {}
+    past: Mapping[str, tuple[tuple[int, float], ...]] = {}
+    gaps: Mapping[str, Gap] = {}
+    tracked: Tracked = Tracked()
+    groups: Mapping[str, Group] = {}
+    downtime: Downtime | None = None
+    sets: tuple[SetState, ...] = ()
+    orphans: Mapping[str, Group] = {}
+    warned: Mapping[str, tuple[int, int]] = {}

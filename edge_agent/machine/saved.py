@@ -1,0 +1,145 @@
+"""A machine's state as bytes for the outbox, and back after a restart.
+
+Only what must survive is kept: numbers, essential tags, counters, the open interval and downtime, open gaps. The
+values of sample sets are read again. Monotonic times are moved to the new process's clock by the wall time passed.
+`fingerprints` say for which configuration the state was made.
+"""
+
+import json
+import types
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any, Final, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from drivers.base import Quality
+from edge_agent.clock import Instant
+from edge_agent.machine.counters import Group
+from edge_agent.machine.downtime import Downtime
+from edge_agent.machine.gaps import Gap
+from edge_agent.machine.record import MachineState
+from edge_agent.machine.samples import Held
+from edge_agent.machine.state import Tracked
+
+VERSION: Final = 1
+
+
+class SavedDevice(NamedTuple):
+    seen: Instant | None
+    newest: int | None
+    skewed: bool
+
+
+class Saved(NamedTuple):
+    """What is stored. `seq_p` and `seq_m` are the next numbers."""
+
+    version: int
+    fingerprints: Mapping[str, str]
+    at: Instant
+    seq_p: int
+    seq_m: int
+    devices: Mapping[str, SavedDevice]
+    held: Mapping[str, Held]
+    gaps: Mapping[str, Gap]
+    tracked: Tracked
+    groups: Mapping[str, Group]
+    downtime: Downtime | None
+    orphans: Mapping[str, Group]
+
+
+class Unreadable(ValueError):
+    """The stored bytes are no state of this version. Says why."""
+
+
+def dump(state: MachineState, fingerprints: Mapping[str, str]) -> bytes:
+    saved = Saved(
+        VERSION,
+        fingerprints,
+        state.at,
+        state.seq_p,
+        state.seq_m,
+        {name: SavedDevice(device.seen, device.newest, device.skewed) for name, device in state.devices.items()},
+        state.held,
+        state.gaps,
+        state.tracked._replace(revisit=None),
+        state.groups,
+        state.downtime,
+        state.orphans,
+    )
+    return json.dumps(saved, default=_plain, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, frozenset):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} cannot be stored")
+
+
+def load(data: bytes, now: Instant) -> Saved:
+    """The state with its times moved to the clock of `now`. Raises Unreadable."""
+    try:
+        plain = json.loads(data)
+        if not isinstance(plain, list) or not plain or plain[0] != VERSION:
+            raise Unreadable(f"it is of version {plain[0] if isinstance(plain, list) and plain else None}")
+        at = Instant(*plain[2])
+        shift = now.mono - at.mono - max(0, now.wall - at.wall)
+        saved: Saved = _build(Saved, plain, shift)
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as fault:
+        raise Unreadable(str(fault)) from fault
+    return saved
+
+
+_hints: dict[type, list[Any]] = {}
+
+
+def _fields(kind: type) -> list[Any]:
+    if kind not in _hints:
+        _hints[kind] = list(get_type_hints(kind).values())
+    return _hints[kind]
+
+
+def _build(kind: Any, plain: Any, shift: int) -> Any:
+    """A value of the annotated type from JSON. Raises ValueError or TypeError when it does not fit."""
+    if kind is Instant:
+        wall, mono = plain
+        return Instant(int(wall), int(mono) + shift)
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return _choose(get_args(kind), plain, shift)
+    if origin is not None and issubclass(origin, Mapping):
+        return {str(key): _build(get_args(kind)[1], value, shift) for key, value in plain.items()}
+    if origin is tuple:
+        return _tuple(get_args(kind), plain, shift)
+    if origin is frozenset:
+        return frozenset(_build(get_args(kind)[0], item, shift) for item in plain)
+    if isinstance(kind, type) and issubclass(kind, tuple):
+        fields = _fields(kind)
+        if len(plain) != len(fields):
+            raise ValueError(f"{kind.__name__} has {len(plain)} fields, not {len(fields)}")
+        return kind(*(_build(field, item, shift) for field, item in zip(fields, plain, strict=True)))
+    if isinstance(kind, type) and issubclass(kind, IntEnum):
+        return kind(plain)
+    if kind is float and isinstance(plain, int):
+        return float(plain)
+    if not isinstance(plain, kind) or (kind is int and isinstance(plain, bool)):
+        raise TypeError(f"{plain!r} is no {kind.__name__}")
+    return plain
+
+
+def _tuple(items: tuple[Any, ...], plain: Any, shift: int) -> tuple[Any, ...]:
+    if len(items) == 2 and items[1] is Ellipsis:
+        return tuple(_build(items[0], item, shift) for item in plain)
+    return tuple(_build(kind, item, shift) for kind, item in zip(items, plain, strict=True))
+
+
+def _choose(kinds: tuple[Any, ...], plain: Any, shift: int) -> Any:
+    if plain is None and type(None) in kinds:
+        return None
+    if isinstance(plain, bool | int | float | str) and type(plain) in kinds:
+        return plain
+    for kind in kinds:
+        if kind is not type(None) and kind not in (bool, int, float, str):
+            return _build(kind, plain, shift)
+    raise TypeError(f"{plain!r} is none of {kinds}")
+
+
+__all__ = ["Quality", "Saved", "SavedDevice", "Unreadable", "dump", "load"]
