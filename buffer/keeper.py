@@ -121,17 +121,27 @@ class Keeper:
 
     def open(self) -> tuple[Opened, bool, bool]:
         """The database, whether its epoch holds no message yet, and whether messages wait in it."""
+        try:
+            opened, ledger = self._opened()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            # Found behind the checks of the opening: once more, which moves it aside.
+            marker(self.settings.path).touch()
+            opened, ledger = self._opened()
+        self._ledger = ledger
+        self._counting = True
+        self._follow_free_space()
+        return opened, ledger.fresh, ledger.waiting
+
+    def _opened(self) -> tuple[Opened, Ledger]:
         s = self.settings
         opened = open_database(s.path, agent_id=s.agent_id, now=s.now, epoch=lambda before: s.epoch(s.now(), before))
         try:
-            self._ledger = Ledger(opened, now=s.now)
-        except sqlite3.Error:
+            return opened, Ledger(opened, now=s.now)
+        except BaseException:
             opened.db.conn.close()
-            marker(s.path).touch()
             raise
-        self._counting = True
-        self._follow_free_space()
-        return opened, self._ledger.fresh, self._ledger.waiting
 
     def close(self) -> None:
         self.thread.end()

@@ -125,7 +125,8 @@ def _connect(path: Path) -> sqlite3.Connection:
             "locking_mode = EXCLUSIVE",
             "trusted_schema = OFF",
             "cell_size_check = ON",
-            "auto_vacuum = INCREMENTAL",
+            # Set on a new file only: it writes.
+            *(("auto_vacuum = INCREMENTAL",) if _is_empty(path) else ()),
             "journal_mode = WAL",
             "synchronous = FULL",
             f"journal_size_limit = {WAL_KEPT}",
@@ -142,6 +143,10 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _is_empty(path: Path) -> bool:
+    return not path.exists() or path.stat().st_size == 0
 
 
 def _is_new(db: Database, path: Path) -> bool:
