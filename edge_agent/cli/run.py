@@ -1,0 +1,118 @@
+"""`edge-agent run`: collect, in the foreground, until told to stop."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from edge_agent.cli.command import Section, command
+from edge_agent.cli.exits import ExitCode, Stop
+from edge_agent.cli.loading import File, load
+from edge_agent.cli.ui import Ui
+
+if TYPE_CHECKING:
+    import asyncio
+
+OURS = ("edge_agent", "drivers", "buffer", "config")
+BUFFER_EXITS = {"S701": ExitCode.TRY_AGAIN, "S702": ExitCode.TRY_AGAIN, "S705": ExitCode.NO_PERMISSION}
+"""Exit code for the reason why the buffer cannot be opened; else the configuration names the wrong file."""
+
+
+def register(app: typer.Typer) -> None:
+    @command(app, section=Section.RUN, examples=["edge-agent run", "edge-agent run line3.yaml -v"])
+    def run(ui: Ui, file: File = None) -> None:
+        """Collect, store and send, in the foreground. SIGTERM or Ctrl-C ends it cleanly."""
+        from edge_agent.runtime import Agent
+
+        loaded = load(ui, file)
+        log_to_stderr(ui)
+        interrupted = False
+
+        async def main() -> None:
+            nonlocal interrupted
+            import asyncio
+
+            stop = asyncio.Event()
+            with Signals(stop) as signals:
+                await Agent(loaded).run(stop)
+            interrupted = signals.interrupted
+
+        with refusals(), runner() as loop:
+            loop.run(main())
+        if interrupted:
+            raise Stop(ExitCode.INTERRUPTED)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What may keep an agent from starting, as `Stop`."""
+    from buffer.outbox import OutboxError
+    from config.errors import Problem
+
+    try:
+        yield
+    except OutboxError as error:
+        code = BUFFER_EXITS.get(error.code, ExitCode.BAD_CONFIG)
+        raise Stop(code, str(error), fault=error.code) from None
+    except Problem as error:
+        hints = [error.fix] if error.fix else []
+        raise Stop(ExitCode.BAD_CONFIG, error.what, hints=hints, fault=error.code) from None
+
+
+class Signals:
+    """SIGTERM and Ctrl-C set `stop`; a second one ends the program at once."""
+
+    def __init__(self, stop: "asyncio.Event") -> None:
+        self._stop = stop
+        self._old: dict[int, object] = {}
+        self.interrupted = False
+
+    def __enter__(self) -> "Signals":
+        import asyncio
+        import signal
+
+        loop = asyncio.get_running_loop()
+
+        def told(number: int, _: object) -> None:
+            self.interrupted = self.interrupted or number == signal.SIGINT
+            loop.call_soon_threadsafe(self._stop.set)
+            self._restore()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._old[number] = signal.signal(number, told)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        import signal
+
+        while self._old:
+            number, old = self._old.popitem()
+            signal.signal(number, old)  # type: ignore[arg-type]  # what `signal` gave back
+
+
+def runner() -> "asyncio.Runner":
+    """A runner on uvloop where it is installed."""
+    import asyncio
+    from importlib.util import find_spec
+
+    if find_spec("uvloop") is None:
+        return asyncio.Runner()
+    import uvloop
+
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def log_to_stderr(ui: Ui) -> None:
+    """Our own lines from INFO on (-v: DEBUG, -q: WARNING). What libraries say is raw and shown under -v alone."""
+    import logging
+
+    level = logging.DEBUG if ui.verbose else logging.WARNING if ui.quiet else logging.INFO
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.CRITICAL, force=True)
+    if ui.verbose:
+        logging.getLogger().setLevel(logging.INFO)
+    for name in OURS:
+        logging.getLogger(name).setLevel(level)

@@ -1,0 +1,42 @@
+"""Reaches the agent that runs with a configuration, through its local socket."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from edge_agent.cli.exits import ExitCode, Stop
+from edge_agent.cli.loading import load
+from edge_agent.cli.ui import Ui
+
+if TYPE_CHECKING:
+    from edge_agent.control.client import ControlClient
+
+Answer = TypeVar("Answer")
+
+
+def client(ui: Ui, file: Path | None) -> "ControlClient":
+    """A client for the agent of this configuration; nothing is connected yet."""
+    from edge_agent.control.client import ControlClient
+    from edge_agent.control.place import socket_path
+
+    loaded = load(ui, file)
+    return ControlClient(socket_path(loaded.base_dir / loaded.config.buffer.path))
+
+
+def reached(call: Callable[[], Answer]) -> Answer:
+    """The answer, or `Stop` with why there is none."""
+    from edge_agent.control.client import NoAnswer, NotRunning, Refused
+
+    try:
+        return call()
+    except NotRunning as error:
+        raise Stop(
+            ExitCode.UNREACHABLE,
+            "no agent is running with this configuration",
+            hints=["start it with: edge-agent run"],
+            native=str(error),
+        ) from None
+    except NoAnswer as error:
+        raise Stop(ExitCode.TRY_AGAIN, str(error)) from None
+    except Refused as error:
+        raise Stop(ExitCode.TRY_AGAIN, f"the agent refused: {error}") from None

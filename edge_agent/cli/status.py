@@ -1,0 +1,132 @@
+"""`edge-agent status`: one screen of the running agent."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+
+from edge_agent.cli.command import Section, command
+from edge_agent.cli.exits import ExitCode, Stop
+from edge_agent.cli.loading import File
+from edge_agent.cli.ui import Ui
+
+_COLOURS = {"UP": "green", "DEGRADED": "yellow", "STALE": "yellow", "DOWN": "red", "FULL": "red"}
+_NEED_A_PERSON = ("DOWN", "STALE", "DEGRADED")
+NEARLY_FULL = 0.7
+
+
+def register(app: typer.Typer) -> None:
+    @command(app, section=Section.RUN, examples=["edge-agent status", "edge-agent status -o json"])
+    def status(ui: Ui, file: File = None) -> None:
+        """Is everything all right? Devices, machines, broker, buffer. Exit code 3 when something needs a person."""
+        from edge_agent.cli.running import client, reached
+
+        agent = client(ui, file)
+        told: dict[str, Any] = reached(lambda: agent.ask("status"))
+        wrong = troubles(told)
+        if ui.json:
+            ui.result({"ok": not wrong, **told, "needs_a_person": wrong})
+        else:
+            ui.result("\n".join(screen(ui, told, wrong)))
+        if wrong:
+            raise Stop(ExitCode.PROBLEM)
+
+
+def troubles(told: Mapping[str, Any]) -> list[str]:
+    """What needs a person, one sentence each."""
+    out = [
+        f"device {name} is {device['status']}"
+        for name, device in told["devices"].items()
+        if device["status"] in _NEED_A_PERSON
+    ]
+    if told["broker"]["status"] == "DOWN":
+        out.append("the broker is DOWN; events are kept in the buffer")
+    buffer = told["buffer"]
+    if buffer["full"]:
+        out.append("the buffer is FULL")
+    elif buffer["fill"] >= NEARLY_FULL:
+        out.append(f"the buffer is {buffer['fill']:.0%} full")
+    if buffer["dead"]:
+        out.append(f"the broker refused {buffer['dead']} messages for ever; they are kept aside")
+    return out
+
+
+def screen(ui: Ui, told: Mapping[str, Any], wrong: list[str]) -> list[str]:
+    """The lines of the status screen."""
+    from edge_agent.cli.words import size, span, table
+
+    agent, broker, buffer = told["agent"], told["broker"], told["buffer"]
+    lines = [
+        f"agent    {agent['id']}, version {agent['version']}, up {span(agent['uptime_s'])}, "
+        f"configuration {agent['config_hash']}",
+        "devices",
+        *_painted(ui, table([_device(name, device) for name, device in told["devices"].items()])),
+        "machines",
+        *table([_machine(name, machine) for name, machine in told["machines"].items()]),
+        *_painted(ui, [_broker(broker)]),
+    ]
+    oldest = "" if buffer["oldest_s"] is None else f", oldest {span(buffer['oldest_s'])}"
+    full = "FULL" if buffer["full"] else f"{buffer['fill']:.0%} full"
+    lines.append(f"buffer   {buffer['rows']} events waiting, {size(buffer['bytes'])}{oldest}, {full}")
+    lines += [f"{ui.paint('needs a person', 'yellow')}: {text}" for text in wrong]
+    return lines
+
+
+def _device(name: str, device: Mapping[str, Any]) -> list[str]:
+    from edge_agent.cli.words import ago
+
+    age = "no value yet" if device["age_s"] is None else f"last good value {ago(device['age_s'])}"
+    trouble = device["message"] or device["reason"] or ""
+    if trouble and device["code"]:
+        trouble = f"{device['code']} {trouble}"
+    tags = f"{device['tags'] - len(device['bad'])}/{device['tags']} tags good"
+    return [device["status"], name, device["endpoint"], age, tags if not trouble else f"{tags}: {trouble}"]
+
+
+def _machine(name: str, machine: Mapping[str, Any]) -> list[str]:
+    from edge_agent.cli.words import local
+    from edge_agent.replay.summary import plain
+
+    state = str(machine.get("state") or "no state")
+    since = machine.get("since")
+    downtime = machine.get("downtime")
+    said = []
+    if downtime:
+        said.append(f"downtime {plain(downtime)}" if not isinstance(downtime, Mapping) else _downtime(downtime))
+    for counter, values in (machine.get("counters") or {}).items():
+        totals = values.get("totals", values) if isinstance(values, Mapping) else values
+        said.append(f"{counter} {plain(totals)}")
+    return [name, state, f"since {local(since)}" if isinstance(since, str) else "", "; ".join(said)]
+
+
+def _downtime(downtime: Mapping[str, Any]) -> str:
+    from edge_agent.cli.words import local
+    from edge_agent.replay.summary import plain
+
+    words = [str(downtime[key]) for key in ("class", "category") if downtime.get(key)]
+    if isinstance(downtime.get("started_at"), str):
+        words.append(f"since {local(downtime['started_at'])}")
+    reason = downtime.get("reason")
+    if isinstance(reason, Mapping):
+        words.append(f"({plain(reason.get('text') or reason.get('code'))})")
+    return "downtime " + " ".join(words)
+
+
+def _broker(broker: Mapping[str, Any]) -> str:
+    from edge_agent.cli.words import local
+
+    said = f"broker   {broker['status']} {broker['url']}, {broker['confirmed']} events confirmed"
+    if broker["last_confirmed_at"]:
+        said += f", the last at {local(broker['last_confirmed_at'])}"
+    if broker["message"]:
+        said += f": {broker['code']} {broker['message']}" if broker["code"] else f": {broker['message']}"
+    return said
+
+
+def _painted(ui: Ui, lines: list[str]) -> list[str]:
+    """The first status word of each line in its colour."""
+    out = []
+    for line in lines:
+        word = next((word for word in line.split() if word in _COLOURS), None)
+        out.append(line if word is None else line.replace(word, ui.paint(word, _COLOURS[word]), 1))
+    return out

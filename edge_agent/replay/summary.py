@@ -1,0 +1,50 @@
+"""An event in one line: what a person wants to know of it first."""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+Wire: TypeAlias = Mapping[str, Any]
+"""One event as it goes on the wire."""
+
+_PREFIX = "dev.edgeagent."
+_FIELDS = {
+    "state.changed": ("prev_state", "state", "trigger"),
+    "downtime.started": ("class", "category"),
+    "downtime.updated": ("class", "category", "duration_s"),
+    "downtime.ended": ("class", "category", "duration_s"),
+    "production.counted": ("counter", "delta", "cause"),
+    "data.gap": ("cause", "count_recovered"),
+    "data.loss": ("lost_stream", "seq_from", "seq_to", "cause"),
+    "measurement.sampled": ("set", "values"),
+    "connection.changed": ("endpoint", "status", "reason"),
+    "agent.started": ("version",),
+    "agent.stopped": ("reason",),
+    "agent.clock_adjusted": ("offset_s",),
+    "agent.warning": ("code", "text"),
+}
+
+
+def short_type(event: Wire) -> str:
+    """`dev.edgeagent.state.changed.v1` → `state.changed`."""
+    return str(event["type"]).removeprefix(_PREFIX).rpartition(".")[0]
+
+
+def summary(event: Wire) -> str:
+    """The telling fields, without the type."""
+    data = event.get("data", {})
+    said = [f"{key}={plain(data[key])}" for key in _FIELDS.get(short_type(event), ()) if key in data]
+    reason = data.get("reason")
+    if isinstance(reason, Mapping):
+        said.append(f"reason={plain(reason.get('text') or reason.get('code'))}")
+    return " ".join(said)
+
+
+def plain(value: Any) -> str:
+    """A value as it would be written in YAML."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {plain(member)}" for key, member in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(plain, value)) + "]"
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
