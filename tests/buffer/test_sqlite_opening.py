@@ -312,10 +312,10 @@ async def test_opening_a_large_buffer_does_not_read_the_messages(path: Path) -> 
     """A page of an old body is wiped: the start does not see it, reading does."""
     async with opened(path) as outbox:
         for seq in range(1, 1001):
-            await outbox.append([message(outbox.epoch, seq)._replace(body=b"%08d" % seq * 5000)], states={})
+            await outbox.append([message(outbox.epoch, seq)._replace(body=b"<%06d>" % seq * 5000)], states={})
     raw = bytearray(read(path))
     assert len(raw) > CHECK_WHOLE_BELOW
-    page = raw.index(b"%08d" % 500 * 400) // 4096
+    page = raw.index(b"<%06d>" % 500 * 400) // 4096
     raw[page * 4096 + 100 : (page + 1) * 4096] = bytes(3996)
     write(path, bytes(raw))
     async with opened(path) as outbox:
