@@ -41,6 +41,9 @@ STORE_EVERY = 5.0
 """Seconds between stored states: a gap after a kill begins at most so long before it."""
 HEARTBEAT_EVERY = 6
 """In stored states: 30 s."""
+PARTING_LIMIT = 1.0
+PARTING_STEP = 0.02
+"""Seconds."""
 
 
 class Agent:
@@ -95,11 +98,19 @@ class Agent:
                 await self._collect(stop, floor, outbox)
                 uptime = (clock.now().mono - began.mono) / 1e6
                 await floor.store(AgentStopped(uptime_s=uptime, reason="told to"))
+                await self._last_words(outbox)
                 sending.cancel()
                 await asyncio.wait([sending])
         finally:
             await outbox.close()
         log.info("agent %s has stopped", config.agent.id)
+
+    async def _last_words(self, outbox: Outbox) -> None:
+        """A broker that is there gets what was committed last; a backlog can wait for the next start."""
+        waited = 0.0
+        while self.health.broker.online and (await outbox.depth()).rows and waited < PARTING_LIMIT:
+            await self._clock.sleep(PARTING_STEP)
+            waited += PARTING_STEP
 
     async def _collect(self, stop: asyncio.Event, floor: Floor, outbox: Outbox) -> None:
         """Everything that makes events, until `stop` is set."""

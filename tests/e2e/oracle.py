@@ -48,6 +48,14 @@ class Ledger:
             and (machine is None or event["subject"].endswith(f"/{machine}"))
         ]
 
+    def totals(self, counter: str = "main", member: str = "total") -> dict[str, int]:
+        """Sum of the deltas by machine, for those that have counted."""
+        sums: dict[str, int] = defaultdict(int)
+        for event in self.of("production.counted"):
+            if event["data"]["counter"] == counter:
+                sums[event["subject"].rpartition("/")[2]] += event["data"]["delta"].get(member, 0)
+        return dict(sums)
+
     def counted(self, machine: str, counter: str = "main") -> dict[str, int]:
         """Sum of the deltas; checks on the way that every `totals` is the sum so far."""
         sums: dict[str, int] = defaultdict(int)
