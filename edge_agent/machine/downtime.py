@@ -105,7 +105,7 @@ def _known(plan: Plan, word: str) -> tuple[str | None, Category | None]:
 
 def _category(plan: Plan, state: str, cause: Cause | None) -> str:
     known = _known(plan, cause.code)[1] if cause is not None and cause.source == "plc" else None
-    return known or _BY_STATE.get(state, Category.UNCLASSIFIED)
+    return (known or _BY_STATE.get(state, Category.UNCLASSIFIED)).value
 
 
 def _planned(category: str) -> str:
@@ -217,7 +217,7 @@ def end(plan: Plan, episode: Downtime, at: Instant, out: Out, *, parts: int, unc
             duration_s=seconds(episode.started, at),
             segments=tuple(
                 Segment(
-                    state=doing.state,
+                    state=str(doing.state),
                     started_at=doing.since.wall,
                     duration_s=round(doing.duration / SECOND, 3),
                     planned=None if episode.planned == "undecided" else episode.planned == "planned",

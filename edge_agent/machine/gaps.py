@@ -72,3 +72,11 @@ def seen(gap: Gap, now: Instant, read: Iterable[str], *, good: bool) -> Gap:
 def worse(left: str | None, right: str) -> str:
     order = ("exact", "lower_bound", "none")
     return right if left is None else max(left, right, key=order.index)
+
+
+def covering(gaps: Mapping[str, Gap], tag: str) -> str | None:
+    """The key of the open gap that covers the tag."""
+    for key, gap in gaps.items():
+        if tag in gap.tags:
+            return key
+    return None

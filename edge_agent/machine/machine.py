@@ -19,6 +19,7 @@ from edge_agent.machine.registers import Register
 from edge_agent.machine.samples import Device
 from edge_agent.machine.state import GROUPS
 from edge_agent.machine.step import Step
+from edge_agent.machine.timers import deadlines
 
 
 class Machine:
@@ -44,7 +45,7 @@ class Machine:
         return step.finish()
 
     def due(self, state: State) -> int | None:
-        return min((at for at, _, _ in self._step(state, state.at).deadlines()), default=None)
+        return min((at for at, _, _ in deadlines(self._plan, state)), default=None)
 
     def tick(self, state: State, now: Instant) -> Outcome:
         step = self._step(state, now)

@@ -1,0 +1,187 @@
+"""State and downtime within a step: judge the tags, hold the candidate, accept it, tell the downtime.
+
+Before a boundary the counts are flushed, when its candidate appears: debounce finds the boundary only later, and a
+published count cannot be cut (event model §7.1).
+"""
+
+from drivers.base import Value
+from edge_agent.clock import Instant
+from edge_agent.events.types import Raw, StateChanged
+from edge_agent.machine import downtime
+from edge_agent.machine.frame import Frame
+from edge_agent.machine.state import GROUPS, Candidate, Interval, Verdict, View, debounce, judge
+from edge_agent.machine.times import later, seconds
+
+
+class Deciding(Frame):
+    def _evaluate(self, at: Instant, basis: str, trigger: str, parts_before: int) -> None:
+        if not self.plan.state_keys and not self.plan.rules:
+            return
+        view = View(self.held, self.devices, self.past, at)
+        verdict = judge(self.plan, view, self.held)
+        tracked = self.tracked
+        if view.next != tracked.revisit:
+            tracked = tracked._replace(revisit=view.next)
+        if verdict is None:
+            if tracked.current is not None and not tracked.current.blind and tracked.doubt is None:
+                tracked = tracked._replace(doubt=tracked.certain or at)
+            self.tracked = tracked
+            return
+        if verdict.unmapped is not None:
+            self._unmapped(verdict)
+        tracked = tracked._replace(certain=at, doubt=None)
+        current = tracked.current
+        if current is not None and verdict.state == current.state and not current.blind:
+            self.tracked = tracked._replace(candidate=None) if tracked.candidate is not None else tracked
+            return
+        candidate = tracked.candidate
+        if candidate is not None and candidate.verdict.state == verdict.state:
+            self.tracked = tracked
+            return
+        self._flush(at)
+        parts = parts_before if verdict.state == "running" else self._parts()
+        candidate = Candidate(verdict, at, basis, trigger, parts, self._reason_code())
+        self.tracked = tracked._replace(candidate=candidate)
+        self.out.store = True
+        if current is None or current.blind or debounce(self.plan, verdict.state) == 0:
+            self._commit(candidate, at)
+
+    def _unmapped(self, verdict: Verdict) -> None:
+        raw = verdict.raw
+        assert raw is not None
+        self.out.warn(
+            "unmapped_value",
+            f"{self.plan.name}: {raw.tag} is {raw.value!r}, which `map` does not name; the state is "
+            f"{verdict.state}. Add the value to `map`.",
+            self.plan.subject,
+            repr(raw.value),
+        )
+
+    def _commit(self, candidate: Candidate, at: Instant) -> None:
+        """The candidate becomes the state, from its first sample on."""
+        verdict, previous = candidate.verdict, self.tracked.current
+        if previous is not None and previous.state == verdict.state:
+            self.tracked = self.tracked._replace(current=previous._replace(blind=False), candidate=None)
+            return
+        since = candidate.since if previous is None else later(candidate.since, previous.since)
+        self.tracked = self.tracked._replace(current=Interval(verdict.state, since), candidate=None)
+        self._emit_state(previous, since, candidate, at)
+        self._episode(previous, since, candidate)
+
+    def _emit_state(self, previous: Interval | None, since: Instant, candidate: Candidate, at: Instant) -> None:
+        verdict = candidate.verdict
+        debounced = seconds(since, at) if candidate.trigger != "validity" else 0
+        self.out.production(
+            since.wall,
+            StateChanged(
+                quality=verdict.quality,
+                quality_detail=(verdict.detail,) if verdict.detail else None,
+                time_basis=candidate.basis,
+                time_unc_s=max((self.plan.uncertainty(key) for key in self.plan.state_keys), default=0),
+                state=str(verdict.state),
+                group=GROUPS[verdict.state],
+                prev_state=None if previous is None else str(previous.state),
+                prev_duration_s=None if previous is None else seconds(previous.since, since),
+                raw=None if verdict.raw is None else Raw(tag=verdict.raw.tag, value=verdict.raw.value),
+                rule=verdict.rule,
+                trigger=candidate.trigger,
+                debounced_s=debounced or None,
+            ),
+            self._story(verdict.state),
+        )
+
+    def _story(self, state: str) -> str | None:
+        """The downtime that a change to the state belongs to, also one that it is about to open."""
+        episode = self.downtime
+        if episode is None:
+            return f"dt-{self.out.production_id(1)}" if downtime.stops(state) else None
+        if downtime.stops(state) and episode.blind is not None and self._parts() > episode.blind.parts:
+            return f"dt-{self.out.production_id(2)}"
+        return episode.id
+
+    def blind(self, since: Instant, trigger: str) -> None:
+        """Nothing valid is seen: unknown, from the last good sample on."""
+        current = self.tracked.current
+        self.tracked = self.tracked._replace(candidate=None, doubt=None, revisit=None)
+        if current is None or current.blind:
+            return
+        self._flush()
+        since = later(since, current.since)
+        verdict = Verdict("unknown", "validity", quality="bad")
+        candidate = Candidate(verdict, since, "agent", trigger, self._parts())
+        self.tracked = self.tracked._replace(current=Interval("unknown", since, True))
+        self.out.store = True
+        if current.state == "unknown":
+            return
+        self._emit_state(current, since, candidate, since)
+        self._episode(current, since, candidate)
+
+    def _reason_code(self) -> Value | None:
+        held = self.held.get(self.plan.reason_key) if self.plan.reason_key is not None else None
+        return held.value if held is not None and held.stale is None and held.value else None
+
+    def _reason(self, at: Instant) -> None:
+        code = self._reason_code()
+        if code is None:
+            return
+        candidate, episode = self.tracked.candidate, self.downtime
+        if candidate is not None and candidate.reason is None and downtime.stops(candidate.verdict.state):
+            self.tracked = self.tracked._replace(candidate=candidate._replace(reason=code))
+        if episode is not None and episode.cause is None and episode.pausing is None:
+            cause = downtime.cause_of(self.plan, code, None, at.wall)
+            if cause is not None:
+                self.downtime = downtime.explain(self.plan, episode, cause, at, self.out)
+
+    def _episode(self, previous: Interval | None, since: Instant, candidate: Candidate) -> None:
+        """What a change of state means for the open downtime, or whether it opens one."""
+        state, episode, plan, out = candidate.verdict.state, self.downtime, self.plan, self.out
+        parts = self._parts()
+        if episode is not None and episode.pausing is not None:
+            if state == "unknown":
+                self._end_pause()
+                return
+            self.downtime = downtime.enter(episode._replace(pausing=None), state, since)
+            return
+        if state == "unknown":
+            if episode is not None:
+                unseen = downtime.Blind(since, parts)
+                self.downtime = downtime.enter(episode._replace(blind=episode.blind or unseen), state, since)
+            return
+        if episode is not None and episode.blind is not None:
+            blind = episode.blind
+            if parts > blind.parts:
+                downtime.end(plan, episode, blind.since, out, parts=blind.parts, uncertain=True, basis="agent")
+                episode = None
+            elif state == "running":
+                downtime.end(plan, episode, since, out, parts=parts, uncertain=True, basis=candidate.basis)
+                episode = None
+            else:
+                episode = episode._replace(blind=None)
+            self.downtime = episode
+            if episode is None and state == "running":
+                return
+        if state == "running":
+            if episode is None:
+                return
+            if plan.downtime.merge_gap > 0:
+                running = downtime.Blind(since, candidate.parts)
+                self.downtime = downtime.enter(episode._replace(pausing=running), state, since)
+                return
+            downtime.end(plan, episode, since, out, parts=candidate.parts, uncertain=False, basis=candidate.basis)
+            self.downtime = None
+            return
+        if episode is not None:
+            self.downtime = downtime.enter(episode, state, since)
+            return
+        code = candidate.reason if candidate.reason is not None else self._reason_code()
+        self.downtime = downtime.start(
+            plan,
+            state,
+            since,
+            out,
+            cause=downtime.cause_of(plan, code, candidate.verdict.reason, since.wall),
+            parts=candidate.parts,
+            uncertain=previous is None or previous.state == "unknown",
+            quality=candidate.verdict.quality,
+            basis=candidate.basis,
+        )

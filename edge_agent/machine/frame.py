@@ -1,0 +1,154 @@
+"""What all parts of a step share: the state taken apart, the counters, and what goes out.
+
+A frame lives for one call; it starts from one immutable state and `finish` puts the next one together.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from drivers.base import Value
+from edge_agent.clock import Instant
+from edge_agent.events.types import DataGap
+from edge_agent.machine import counters, downtime
+from edge_agent.machine.contracts import Outcome
+from edge_agent.machine.counters import Group
+from edge_agent.machine.measurements import SetPlan
+from edge_agent.machine.out import Out
+from edge_agent.machine.plan import Plan
+from edge_agent.machine.record import MachineState
+from edge_agent.machine.registers import Booked
+
+
+class Frame:
+    def __init__(
+        self, plan: Plan, set_plans: Sequence[SetPlan], epoch: str, state: MachineState, now: Instant
+    ) -> None:
+        self.plan = plan
+        self.set_plans = set_plans
+        self.now = now
+        self.was = state
+        self.out = Out(now, epoch, state.seq_p, state.seq_m, state.warned)
+        self.devices = state.devices
+        self.held = state.held
+        self.past = state.past
+        self.gaps = state.gaps
+        self.tracked = state.tracked
+        self.groups = state.groups
+        self.downtime = state.downtime
+        self.sets = state.sets
+
+    def finish(self) -> Outcome:
+        out, was = self.out, self.was
+        state = MachineState(
+            self.now,
+            out.seq_p,
+            out.seq_m,
+            self.devices,
+            self.held,
+            self.past,
+            self.gaps,
+            self.tracked,
+            self.groups,
+            self.downtime,
+            self.sets,
+            was.orphans,
+            out.warned,
+        )
+        store = out.store or self.gaps is not was.gaps
+        return Outcome(state, out.events, out.warnings, store)
+
+    def _announce(self, name: str, at: Instant) -> None:
+        group = self.groups.get(name, Group())
+        registers = {
+            member: register if register.raw is None else register._replace(hint=at)
+            for member, register in group.registers.items()
+        }
+        self._set_group(name, group._replace(registers=registers))
+        self.out.store = True
+
+    def _count(
+        self,
+        name: str,
+        values: Mapping[str, Value],
+        at: Instant,
+        basis: str,
+        since: Instant | None,
+        *,
+        gap: bool = False,
+    ) -> list[Booked]:
+        group, booked = counters.sample(
+            self.groups.get(name, Group()),
+            name,
+            values,
+            at,
+            basis,
+            plan=self.plan,
+            since=since,
+            gap=gap,
+            out=self.out,
+            rejected=lambda start, end: self._rejected(name, start, end),
+        )
+        self._set_group(name, group)
+        episode = self.downtime
+        if episode is not None and episode.pausing is not None and group.parts > episode.pausing.parts:
+            self._end_pause()
+        return booked
+
+    def _rejected(self, name: str, start: Instant, end: Instant) -> None:
+        self.out.warn(
+            "counter_jump",
+            f"{self.plan.name}: counter {name} jumped by more than max_rate allows; the jump is not counted. "
+            "Is max_rate right, or the register's type and word order?",
+            self.plan.subject,
+            name,
+        )
+        self._gap_event(start, end, "counter_jump", ("count",), "none", None)
+
+    def _parts(self) -> int:
+        """Pieces made so far by the counter that stands for the machine: `main`, or the first."""
+        group = self.groups.get("main") or next(iter(self.groups.values()), None)
+        return group.parts if group is not None else 0
+
+    def _set_group(self, name: str, group: Group) -> None:
+        if self.groups.get(name) is not group:
+            self.groups = {**self.groups, name: group}
+
+    def _flush(self, to: Instant | None = None) -> None:
+        for name, group in self.groups.items():
+            if group.since is not None:
+                self._set_group(name, counters.flush(group, name, self.plan, self.out, to=to))
+
+    def _end_pause(self) -> None:
+        """The machine runs for longer than `merge_gap`, or makes pieces: the episode ended when it began to run."""
+        episode = self.downtime
+        assert episode is not None
+        assert episode.pausing is not None
+        pause = episode.pausing
+        downtime.end(
+            self.plan, episode, pause.since, self.out, parts=pause.parts, uncertain=False, basis=episode.basis
+        )
+        self.downtime = None
+
+    def _gap_event(
+        self,
+        start: Instant,
+        end: Instant,
+        cause: str,
+        affects: tuple[str, ...],
+        recovered: str | None,
+        delta: Mapping[str, int] | None,
+    ) -> None:
+        if not affects:
+            return
+        self.out.production(
+            end.wall,
+            DataGap(
+                quality="bad",
+                time_unc_s=max((self.plan.uncertainty(key) for key in self.plan.periods), default=0),
+                from_at=start.wall,
+                to_at=end.wall,
+                cause=cause,
+                affects=affects,
+                count_recovered=recovered,
+                recovered_delta=delta,
+            ),
+        )

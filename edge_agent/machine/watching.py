@@ -1,0 +1,212 @@
+"""Gaps within a step: opening, reading again, and closing, so that count and state are judged together.
+
+Order when one closes: `data.gap`, what the registers recovered, then the state from the first good sample on.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from drivers.base import Quality, Reading, Value
+from edge_agent.clock import Instant
+from edge_agent.machine import counters, gaps
+from edge_agent.machine.counters import Group
+from edge_agent.machine.deciding import Deciding
+from edge_agent.machine.gaps import Gap, covering
+from edge_agent.machine.plan import DevicePlan
+from edge_agent.machine.samples import Held, Moment, hold
+from edge_agent.machine.state import View, judge
+from edge_agent.machine.times import later
+
+
+class Watching(Deciding):
+    def _set_gap(self, key: str, gap: Gap) -> None:
+        self.gaps = {**self.gaps, key: gap}
+
+    def open_gap(self, device: str, since: Instant, cause: str, settle: Instant | None = None) -> None:
+        """A device is not seen since then: its tags are stale, the state is unknown if it hung on them."""
+        known = self.gaps.get(device)
+        if known is not None:
+            if settle is not None:
+                self._set_gap(device, Gap(known.since, cause, known.tags, settle))
+            return
+        tags = tuple(key for key in self.plan.devices[device].essential.values() if covering(self.gaps, key) is None)
+        self._open(device, Gap(since, cause, tags, settle))
+
+    def open_tag_gap(self, key: str) -> None:
+        """A tag was BAD for the comms time-out; those that turned BAD with it share the gap."""
+        stale = self.held[key].stale
+        assert stale is not None
+        device = key.partition("/")[0]
+        tags = tuple(
+            tag
+            for tag, held in self.held.items()
+            if held.stale is not None
+            and held.stale.mono == stale.mono
+            and tag.partition("/")[0] == device
+            and covering(self.gaps, tag) is None
+        )
+        self._open(key, Gap(stale, "bad_quality", tags))
+
+    def _open(self, key: str, gap: Gap) -> None:
+        self._flush()
+        held = dict(self.held)
+        for tag in gap.tags:
+            one = held.get(tag)
+            if one is not None and one.stale is None:
+                held[tag] = one._replace(stale=gap.since)
+        self.held = held
+        before = {name: group.totals for name, group in self.groups.items()}
+        self._set_gap(key, gap._replace(before=before))
+        trigger = gaps.TRIGGERS[gap.cause]
+        view = View(self.held, self.devices, self.past, self.now)
+        if any(tag in self.plan.state_keys for tag in gap.tags) and judge(self.plan, view, self.held) is None:
+            since = gap.since
+            if "/" in key and self.tracked.certain is not None:
+                since = later(since, self.tracked.certain)
+            self.blind(since, trigger)
+
+    def _restarted(self, device: str, seen: Instant) -> None:
+        settle = Instant(self.now.wall + self.plan.settle, self.now.mono + self.plan.settle)
+        self.open_gap(device, seen, "plc_restart", settle)
+        for name, registers in self.plan.counters.items():
+            if any(register.key.partition("/")[0] == device for register in registers.values()):
+                self._announce(name, settle)
+
+    def _in_gap(
+        self, device: str, gap: Gap, plan: DevicePlan, moments: Sequence[Moment], fresh: Sequence[Reading]
+    ) -> None:
+        """A batch of a device that is in a gap: its tags are read, and believed when the gap closes."""
+        held = dict(self.held)
+        read = set()
+        for moment in moments:
+            for reading in moment.readings:
+                key = plan.essential[reading[0]]
+                own = covering(self.gaps, key)
+                if own is not None and own != device:
+                    self._read_in_tag_gap(own, key, held, reading, moment)
+                    continue
+                read.add(key)
+                old = held.get(key)
+                new = hold(old, reading, self.now, "agent", gap.since)
+                if new is not None:
+                    if new.stale is None:
+                        self._hint(key, old, new)
+                    held[key] = new._replace(stale=gap.since)
+        self.held = held
+        good = any(reading[2] is not Quality.BAD for reading in fresh)
+        self._set_gap(device, gaps.seen(gap, self.now, read, good=good))
+        self._try_close(device, self.now)
+
+    def _read_in_tag_gap(
+        self, gap_key: str, key: str, held: dict[str, Held], reading: Reading, moment: Moment
+    ) -> None:
+        """A reading of a tag that was BAD for longer than the comms time-out; good ones are kept in `held`."""
+        if reading[2] is Quality.BAD:
+            return
+        gap, old = self.gaps[gap_key], held.get(key)
+        new = hold(old, reading, moment.at, moment.basis, None)
+        assert new is not None
+        self._hint(key, old, new)
+        held[key] = new._replace(stale=gap.since)
+        self._set_gap(gap_key, gap._replace(read=gap.read | {key}, back=gap.back or moment.at))
+
+    def _close_tag_gaps(self, device: str) -> None:
+        """After a batch of the device: tags that are good again are believed when all of their gap are."""
+        for key, gap in self.gaps.items():
+            if key != device and gap.back is not None and gap.tags[0].partition("/")[0] == device:
+                self._set_gap(key, gap._replace(signs=gap.signs + 1))
+                self._try_close(key, self.now)
+
+    def _try_close(self, key: str, at: Instant, *, force: bool = False) -> None:
+        gap = self.gaps[key]
+        if gap.settling(self.now) or not (force or gap.ready(self.held)) or gap.back is None:
+            return
+        gap = self._recover(gap, at, force=force)
+        self._set_gap(key, gap)
+        if not force and self._suspects(gap):
+            return
+        self.gaps = {name: other for name, other in self.gaps.items() if name != key}
+        held = dict(self.held)
+        for tag in gap.tags:
+            one = held.get(tag)
+            if one is not None:
+                held[tag] = one._replace(stale=gap.back if one.quality is Quality.BAD else None)
+        self.held = held
+        self._close(key, gap)
+
+    def _suspects(self, gap: Gap) -> bool:
+        for tag in gap.tags:
+            for name, member in self.plan.roles.get(tag, ()):
+                group = self.groups.get(name)
+                register = group.registers.get(member) if group is not None else None
+                if register is not None and register.suspect is not None:
+                    return True
+        return False
+
+    def _recover(self, gap: Gap, at: Instant, *, force: bool) -> Gap:
+        """Read the registers over the gap; `force` believes a suspect reading now."""
+        values: dict[str, dict[str, Value]] = {}
+        for tag in gap.tags:
+            one = self.held.get(tag)
+            if one is not None and one.quality is Quality.GOOD:
+                for name, member in self.plan.roles.get(tag, ()):
+                    values.setdefault(name, {})[member] = one.value
+        worst = gap.worst
+        for name, members in values.items():
+            for attempt in range(4 if force else 1):
+                if attempt and not self._suspects(gap):
+                    break
+                booked = self._count(name, members, at, "agent", gap.since, gap=True)
+                result = counters.recovered(self.groups[name], {}, booked)
+                worst = gaps.worse(worst, result.quality)
+        return gap._replace(worst=worst)
+
+    def _close(self, key: str, gap: Gap) -> None:
+        assert gap.back is not None
+        device = self.plan.devices[key.partition("/")[0]]
+        affects = device.affects if "/" not in key else self._affects(gap.tags)
+        delta: dict[str, int] = {}
+        touched = {name for tag in gap.tags for name, _ in self.plan.roles.get(tag, ())}
+        for name in sorted(touched):
+            group = self.groups.get(name, Group())
+            for member, total in group.totals.items():
+                made = total - gap.before.get(name, {}).get(member, 0)
+                delta[member] = delta.get(member, 0) + made
+        quality = gap.worst or "none"
+        counted = "count" in affects
+        self._gap_event(gap.since, gap.back, gap.cause, affects, quality if counted else None, delta or None)
+        self._flush()
+        self._evaluate(gap.back, "agent", gaps.TRIGGERS[gap.cause], self._parts())
+
+    def _affects(self, tags: Iterable[str]) -> tuple[str, ...]:
+        """What essential tags feed, in the words of `data.gap`."""
+        keys = frozenset(tags)
+        words = [("state", self.plan.state_keys), ("count", self.plan.roles.keys())]
+        return tuple(word for word, fed in words if keys & fed)
+
+    def _overflowed(self, plan: DevicePlan, tags: frozenset[str], seen: Instant) -> None:
+        """Values were lost in the device's queue: registers still tell the count, edges and states are gone."""
+        words: set[str] = set()
+        recovered = "exact"
+        for tag in tags & plan.used:
+            key = plan.essential.get(tag)
+            words |= set(self._affects((key,))) if key is not None else {"measurement"}
+            held = self.held.get(key) if key is not None else None
+            if key in self.plan.roles and held is not None and isinstance(held.value, bool):
+                recovered = "none"
+        affects = tuple(word for word in ("state", "count", "measurement") if word in words)
+        self._gap_event(seen, self.now, "queue_overflow", affects, recovered if "count" in words else None, None)
+
+    def _hint(self, key: str, old: Held | None, new: Held) -> None:
+        """A hint tag announces a reset: a bit that rises, a number that falls, a text that changes."""
+        groups = self.plan.hint_roles.get(key)
+        if groups is None or old is None:
+            return
+        if isinstance(new.value, bool) or isinstance(old.value, bool):
+            hinted = bool(new.value) and not old.value
+        elif isinstance(new.value, str) or isinstance(old.value, str):
+            hinted = new.value != old.value
+        else:
+            hinted = new.value < old.value
+        if hinted:
+            for group in groups:
+                self._announce(group, new.at)
