@@ -40,7 +40,7 @@ PAGES: dict[str, Page] = {
     ),
     "E106": Page(
         "The file cannot be read",
-        "It does not exist, may not be read, or is not UTF-8 text. Windows editors offer UTF-8 in their 'save as' dialogue.",
+        "It does not exist, may not be read, or is not UTF-8 text. Editors offer UTF-8 when they save a file.",
     ),
     "E107": Page(
         "The file is too large",

@@ -127,7 +127,7 @@ def _cut(node: Node, path: Path) -> Node:
 def _complaints(error: ValidationError, model: type[BaseModel], node: Map, fitting: Fitting) -> Iterator[_Complaint]:
     groups: dict[Path, list[tuple[Path, bool, Any]]] = {}
     for detail in error.errors(include_url=False):
-        path, fork, on_key = _follow(node, detail["loc"])
+        path, fork, on_key = _follow(node, detail["loc"], detail["type"] == "missing")
         groups.setdefault(fork if fork is not None else path, []).append((path, on_key, detail))
     found = [one for fork, members in groups.items() for one in _of_group(fork, members, model, node, fitting)]
     meant = {(one.path[:-1], one.problem.fix) for one in found if one.problem.code == "E301"}
@@ -136,7 +136,7 @@ def _complaints(error: ValidationError, model: type[BaseModel], node: Map, fitti
         yield replace(one, silent=misspelt)
 
 
-def _follow(node: Node, loc: Sequence[int | str]) -> tuple[Path, Path | None, bool]:
+def _follow(node: Node, loc: Sequence[int | str], missing: bool) -> tuple[Path, Path | None, bool]:
     """(path in the tree, path of the first union on the way or None, whether the key itself is meant)."""
     path: list[Any] = []
     fork: Path | None = None
@@ -147,12 +147,10 @@ def _follow(node: Node, loc: Sequence[int | str]) -> tuple[Path, Path | None, bo
         if inner is not None:
             name, node = inner
             path.append(name)
-        elif index == len(loc) - 1 and isinstance(node, Map) and fork is None:
-            path.append(step)  # a missing key
+        elif missing and index == len(loc) - 1:
+            path.append(step)
         elif fork is None:
             fork = tuple(path)
-        elif index == len(loc) - 1 and isinstance(node, Map):
-            path.append(step)
     return tuple(path), fork, False
 
 
@@ -225,7 +223,7 @@ def _of_one(path: Path, on_key: bool, detail: Any, model: type[BaseModel], node:
             if name != fitting.driver and path[-1] in fields(other, path[:-1])
         ]
         problem = words.unknown(
-            path[-1], fields(model, path[:-1]), driver=fitting.driver, owners=owners if len(owners) < 3 else ()
+            path, fields(model, path[:-1]), driver=fitting.driver, owners=owners if len(owners) < 3 else ()
         )
         return _Complaint(problem, path, path, on_key=True)
     problem = _meaning(detail, (*fitting.prefix, *path))

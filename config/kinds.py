@@ -68,7 +68,7 @@ def time_zone(name: str) -> str:
 
     try:
         zoneinfo.ZoneInfo(name)
-    except (ValueError, OSError):
+    except (ValueError, KeyError, OSError):
         fix = did_you_mean(name, zoneinfo.available_timezones())
         raise Problem("E301", f"'{name}' is no time zone", why="IANA names such as Europe/Berlin", fix=fix) from None
     return name

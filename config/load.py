@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
-from config import references, yaml12
+from config import references, words, yaml12
 from config.errors import ConfigFaults, Fault, Problem, did_you_mean, listed
 from config.fit import Fitted, Fitting
 from config.model import Config, DeviceOptions, MachineOptions, Warned
@@ -100,16 +100,16 @@ class _Loading:
         check_outside(self.root, self.report)
         head = self._head(host_name)
         templates = Templates(self._section("templates"), self.report)
-        expanded = {
-            name: machine
-            for name, node in self._named("machines")
+        expanded = [
+            (name, key, machine)
+            for name, key, node in self._named("machines")
             if (machine := templates.expand(name, node)) is not None
-        }
+        ]
         templates.warn_unused()
-        for name, node in self._named("devices"):
-            self._device(name, node, ("devices", name), at(self.root, ("devices", name), key=True))
-        for name, node in expanded.items():
-            self.machines[name] = self._machine(name, node)
+        for name, key, node in self._named("devices"):
+            self._device(name, node, ("devices", name), Place(key.span, ""))
+        for name, key, node in expanded:
+            self.machines[name] = self._machine(name, key, node)
         self._refer(head)
         if head.value is None or self.report.failed:
             raise ConfigFaults(self.report.faults)
@@ -141,22 +141,21 @@ class _Loading:
         self.report.add(place, Problem("E307", f"'{name}' needs a mapping (name: …)"), (name,))
         return None
 
-    def _named(self, section: str) -> list[tuple[str, Map]]:
+    def _named(self, section: str) -> list[tuple[str, Scalar, Map]]:
+        """Name, key and value of the mappings in a section."""
         found = []
         node = self._section(section)
         for key, value in node if isinstance(node, Map) else ():
             path, place = (section, key.value), Place(key.span, "")
             if not isinstance(key.value, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", key.value):
-                fix = f"write '{key.raw}' in quotes" if not isinstance(key.value, str) and key.raw else ""
-                why = "a name becomes a topic level: letters, digits, - and _"
-                self.report.add(place, Problem("E309", f"'{key.raw}' cannot be a name", why=why, fix=fix), path)
-            elif not isinstance(value, Map):
+                self.report.add(place, words.bad_name(key.value, key.raw), path)
+            if not isinstance(value, Map):
                 self.report.add(place, Problem("E307", f"'{key.value}' needs a mapping (name: value)"), path)
             else:
-                found.append((key.value, value))
+                found.append((str(key.value), key, value))
         return found
 
-    def _machine(self, name: str, node: Map) -> Fitted[MachineOptions]:
+    def _machine(self, name: str, own: Scalar, node: Map) -> Fitted[MachineOptions]:
         device = node.get("device")
         if isinstance(device, Map):
             key = node.items["device"][0]
@@ -167,9 +166,9 @@ class _Loading:
             else:
                 home = Place(key.span, key.template)
                 self._device(name, device, ("machines", name, "device"), home, name)
-            alias = Scalar(name, name, key.span, template=key.template)
+            alias = Scalar(name, name, own.span)
             node = Map({**node.items, "device": (key, alias)}, node.span, node.template)
-        home = at(self.root, ("machines", name), key=True)
+        home = Place(own.span, "")
         fitting = Fitting(self.report, ("machines", name), self.base_dir, machine=name, home=home)
         return fitting.fit(MachineOptions, node, spare={"line": "line", "device": name})
 

@@ -286,7 +286,7 @@ class Counter(Options):
     wrap: Annotated[int, Field(ge=2, le=1 << 64)] | None = None
     """Values until roll-over; default from the tag's type (2^16, 2^32)."""
     wrap_to: Literal[0, 1] = 0
-    max_rate: Rate = 10.0
+    max_rate: Annotated[Rate, Field(gt=0)] = 10.0
     """More than this cannot be produced: a larger step is not believed."""
     resets: Literal["never", "order", "shift", "unknown"] = "unknown"
     """When the machine sets the register to 0."""
@@ -306,8 +306,6 @@ class Counter(Options):
     def _counts_something(self) -> "Counter":
         if all(register is None for register in (self.total, self.good, self.scrap, self.rework)):
             raise Problem("E405", "a counter needs a tag", why="none of total, good, scrap and rework is set")
-        if self.max_rate <= 0:
-            raise Problem("E309", "'max_rate' must be more than 0", at=("max_rate",))
         return self
 
 

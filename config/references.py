@@ -47,8 +47,7 @@ class References:
         machine = fitted.value
         if machine is None:
             return
-        known = self._device(name, machine, fitted)
-        if not known:
+        if not fitted.is_whole(("device",)) or not self._device(name, machine, fitted):
             return
         for path, ref in _references(machine):
             self._tag(name, machine.device, fitted.node, path, ref)
@@ -199,7 +198,7 @@ def secrets_in_plain_text(report: Report, node: Node, path: Sequence[Any]) -> No
             continue
         spot = (*path, key.value)
         if isinstance(value, Scalar):
-            if is_secret(key.value) and value.value is not None:
+            if is_secret(key.value) and value.value is not None and "${" not in value.raw:
                 problem = Problem(
                     "W110",
                     "a secret in plain text",

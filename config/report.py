@@ -46,10 +46,19 @@ class Report:
     def __init__(self, source: Source, faults: Sequence[Fault] = ()) -> None:
         self.source = source
         self._faults = list(faults)
+        self._settled = {(fault.line, fault.column) for fault in faults}
         self._found: dict[tuple[Span, str, str], tuple[Problem, Path, list[str]]] = {}
 
     def add(self, place: Place, problem: Problem, path: Sequence[Any], *, machine: str = "") -> None:
-        """Note a problem. `machine` is said only where the place is in a template."""
+        """Note a problem. `machine` is said only where the place is in a template.
+
+        Where reading (E1) or a template (E2) went wrong already, what the value then lacks is no news.
+        """
+        spot = (place.span.line, place.span.column)
+        if problem.code.startswith("E2"):
+            self._settled.add(spot)
+        elif spot in self._settled:
+            return
         # a warning about one value is told once, however it is worded
         same = (place.span, problem.code, "" if problem.code.startswith("W") else problem.what)
         _, _, machines = self._found.setdefault(same, (problem, tuple(path), []))

@@ -1,7 +1,7 @@
 """The text of a configuration file: read with limits, and shown line by line without its secrets."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +12,12 @@ LARGEST = 4 << 20
 
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _UNPRINTABLE = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_SECRET_KEY = r"[\w.-]*(?:pass(?:word|phrase|wd)|secret|token|pwd)[\w.-]*"
+_SECRET_KEY = r"(?:\w+[_-])?(?:pass(?:word|phrase|wd)|secret|token|pwd)"
 _SECRET_KEY_ALONE = re.compile(_SECRET_KEY, re.IGNORECASE)
 _SECRET_VALUE = re.compile(
-    rf"""({_SECRET_KEY}["']?\s*:\s*)("(?:[^"\\]|\\.)*"?|'(?:[^']|'')*'?|[^\s{{\[,}}][^,}}]*)""", re.IGNORECASE
+    rf"""(\b{_SECRET_KEY}["']?\s*:\s*)(?!\{{\s*(?:credential|file|env)\b)"""
+    r"""("(?:[^"\\]|\\.)*"?|'(?:[^']|'')*'?|[{\[].*|[^\s,}][^,}]*)""",
+    re.IGNORECASE,
 )
 _USER_IN_URL = re.compile(r"//[^/@\s:'\"]*:[^/@\s]*@")
 _MASK = "***"
@@ -50,6 +52,8 @@ class Source:
         self.file = file
         self.text = text
         self.lines = _BREAK.split(text)
+        self.parsed = False
+        """Once the tree is known it says what to hide; until then anything that looks like a secret is hidden."""
         self._hidden: dict[int, list[tuple[int, int]]] = {}
 
     def hide(self, span: Span) -> None:
@@ -87,21 +91,31 @@ class Source:
         """The line with secrets masked and control characters made visible, and where the caret moved to."""
         text = self._line(line)
         cuts = list(self._hidden.get(line, ()))
-        cuts += [match.span(2) for match in _SECRET_VALUE.finditer(text)]
+        if not self.parsed:
+            cuts += [match.span(2) for match in _SECRET_VALUE.finditer(text)]
         cuts += [(found.start() + 2, found.end() - 1) for found in _USER_IN_URL.finditer(text)]
         shown, at, moved = "", 0, caret
-        for first, last in sorted(cut for cut in cuts if cut[0] < cut[1]):
-            if last <= at:
-                continue
-            first = max(first, at)
-            shown += text[at:first] + _MASK
+        for first, last in _disjoint(cuts):
+            shown += text[at:first]
+            if first <= caret < last:
+                moved = len(shown)
+            shown += _MASK
             if caret >= last:
-                moved += first + len(_MASK) - last
-            elif caret > first:
-                moved = len(shown) - len(_MASK)
+                moved = len(shown) + caret - last
             at = last
         shown += text[at:]
-        return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", shown.replace("\t", " ")), max(0, moved)
+        return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", shown.replace("\t", " ")), moved
+
+
+def _disjoint(cuts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The cuts in order, those that touch as one."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(cut for cut in cuts if cut[0] < cut[1]):
+        if found and first <= found[-1][1]:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    return found
 
 
 def read(path: str | Path) -> Source:

@@ -39,7 +39,7 @@ def _meaning(error: yaml.MarkedYAMLError, source: Source, line: int, column: int
     if "mapping values are not allowed" in text:
         if re.search(r":\s", shown[: max(0, column - 1)]):
             return here, Problem("E104", "a second ': ' in one value", fix="put the value in quotes")
-        return here, Problem(
+        return _at(line, len(shown) - len(shown.lstrip()) + 1), Problem(
             "E104",
             "this line is indented too far, or a ':' is missing above it",
             fix="start it in the same column as its neighbours",
@@ -60,7 +60,9 @@ def _meaning(error: yaml.MarkedYAMLError, source: Source, line: int, column: int
             fix=f"close it with '{end}'; text with , [ ] {{ }} in it needs quotes",
         )
     if "expected ':'" in text:
-        return start, Problem("E104", "a key without ':'", fix="write key: value")
+        return start, Problem(
+            "E104", "a key without ':'", fix="write key: value; an entry of a list starts with '- '"
+        )
     if "block" in context or "block" in text or "expected key" in text:
         return here, Problem(
             "E104",

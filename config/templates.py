@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from config.errors import Problem, did_you_mean, listed
+from config.errors import Problem, did_you_mean, listed, nearest
 from config.report import Place, Report, at
 from config.yaml12 import Map, Node, Scalar, Seq, walk
 
@@ -92,11 +92,12 @@ class Templates:
 
     def _check(self, name: str) -> None:
         """Variables that are used and not declared, or the other way round."""
-        declared, used = self._vars[name], set[str]()
+        declared, used = self._vars[name], set[str | None]()
         for path, node, text in _texts(self._bodies[name]):
             for word in _VARIABLE.findall(text):
                 used.add(word)
                 if word not in declared:
+                    used.add(nearest(word, declared))
                     why = f"its vars are {listed(declared)}" if declared else "it has no vars"
                     fix = did_you_mean(word, declared) or f"add {word} to vars"
                     self._add(node, Problem("E203", f"template '{name}' has no variable '{word}'", why=why, fix=fix),

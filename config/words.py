@@ -66,8 +66,11 @@ def shown(path: Sequence[Any], value: Any) -> str:
     return f"'{text}'" if isinstance(value, str) else text
 
 
-def unknown(name: Any, known: Collection[str], *, driver: str = "", owners: Sequence[str] = ()) -> Problem:
+def unknown(path: Sequence[Any], known: Collection[str], *, driver: str = "", owners: Sequence[str] = ()) -> Problem:
     """A key that no setting has; `owners` are other drivers that know it."""
+    name = path[-1]
+    if any(is_secret(step) for step in path[:-1]):
+        return Problem("E301", "this is not a setting of a secret", why=f"allowed: {listed(known)}")
     if owners and driver:
         return Problem("E303", f"'{name}' cannot be used on {driver}", why=f"it belongs to {listed(owners)}")
     near = did_you_mean(name, known)
@@ -103,6 +106,8 @@ def of_type(kinds: Collection[str], path: Sequence[Any], value: Any) -> Problem:
         fix = f"write [{value}]"
     elif isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d+)?", value):
         fix = f"write {value} without quotes"
+    elif isinstance(value, dict | list) and has != "the secret":
+        has = f"it is {has}"
     return Problem("E307", f"{name} needs {' or '.join(wanted)}", why=has if has != "the secret" else "", fix=fix)
 
 
@@ -121,22 +126,21 @@ def not_allowed(words: Sequence[str], path: Sequence[Any], value: Any) -> Proble
     return Problem("E301", what, why=f"allowed: {listed(words, 20)}", fix=did_you_mean(value, words))
 
 
-def bad_name(path: Sequence[Any], value: Any) -> Problem:
+def bad_name(value: Any, raw: str) -> Problem:
     """A name that cannot become a topic level."""
-    better = re.sub(r"[^A-Za-z0-9_-]+", "-", str(value)).strip("-")
-    return Problem(
-        "E309",
-        f"{shown((), value)} cannot be a name",
-        why="a name becomes a topic level: letters, digits, - and _",
-        fix=f"write {better}" if better else "",
-    )
+    better = re.sub(r"[^A-Za-z0-9_-]+", "-", raw).strip("-")
+    fix = f"write {better}" if better else ""
+    if not isinstance(value, str):
+        fix = f"write '{raw}' in quotes, or a word"
+    why = "a name becomes a topic level: letters, digits, - and _"
+    return Problem("E309", f"{shown((), raw)} cannot be a name", why=why, fix=fix)
 
 
 def beyond(kind: str, context: Mapping[str, Any], path: Sequence[Any], value: Any) -> Problem:
     """A number, duration, size or rate that is too small or too large."""
     name, words = _LIMITS[kind]
     limit = units.like(value, context[name]) if isinstance(value, str) else context[name]
-    return Problem("E309", f"{setting(path)} must be {words} {limit}", why=f"it is {shown(path, value)}")
+    return Problem("E309", f"{setting(path)} must be {words} {limit}", why=f"it is {value}")
 
 
 def meaning(kind: str, message: str, context: Mapping[str, Any], path: Sequence[Any], value: Any) -> Problem:
@@ -153,7 +157,7 @@ def meaning(kind: str, message: str, context: Mapping[str, Any], path: Sequence[
     if kind in _LIMITS:
         return beyond(kind, context, path, value)
     if kind == "string_pattern_mismatch" and "A-Za-z0-9_-" in str(context.get("pattern", "")):
-        return bad_name(path, value)
+        return bad_name(value, str(value))
     if kind == "finite_number":
         return Problem("E309", f"{setting(path)} must be an ordinary number")
     if kind in ("too_short", "string_too_short"):

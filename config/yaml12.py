@@ -146,7 +146,7 @@ def parse(source: Source) -> Document:
         raise ConfigFaults([*builder.faults, *syntax.faults(error, source)]) from None
     except _Stop:
         raise ConfigFaults(builder.faults) from None
-    root = builder.root
+    root, source.parsed = builder.root, True
     if root is None or (isinstance(root, Scalar) and root.value is None):
         problem = Problem("E108", "the file is empty", fix="edge-agent init writes a first one")
     elif not isinstance(root, Map):
@@ -225,8 +225,8 @@ class _Builder:
             top.key = None
 
     def _entry(self, entries: dict[Value, tuple[Scalar, Node]], key: Scalar, node: Node) -> None:
-        if is_secret(key.value) and isinstance(node, Scalar):
-            self.source.hide(node.span)
+        if is_secret(key.value):
+            self._hide(node)
         if key.value == "<<" and not key.quoted:
             problem = Problem(
                 "E105", "'<<' is not used here", why="it is not part of YAML 1.2", fix="write a template and use it"
@@ -242,6 +242,16 @@ class _Builder:
             self.faults.append(self.source.fault(key.span, problem))
         else:
             entries[key.value] = (key, node)
+
+    def _hide(self, node: Node) -> None:
+        """What is or may be a secret; where one is kept may be seen."""
+        if not isinstance(node, Map):
+            self.source.hide(node.span)
+            return
+        for key, value in node:
+            if key.value not in ("credential", "file", "env"):
+                self.source.hide(key.span)
+                self.source.hide(value.span)
 
     def _as_key(self, node: Node) -> Scalar:
         if not isinstance(node, Scalar):
