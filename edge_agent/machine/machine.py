@@ -77,7 +77,7 @@ class Machine:
         step = self._step(state, now)
         step.out.store = True
         for name, device in state.devices.items():
-            if device.seen is not None:
+            if device.seen is not None and device.good:
                 step.open_gap(name, device.seen, cause)
         if step.tracked.current is not None and cause == "config_change":
             step.blind(state.tracked.certain or state.at, "config")
@@ -105,7 +105,7 @@ class Machine:
             known.seq_p,
             known.seq_m,
             {
-                name: Device(device.seen, {}, device.newest, device.skewed)
+                name: Device(device.seen, {}, device.newest, device.skewed, good=device.good)
                 for name, device in known.devices.items()
                 if name in self._plan.devices
             },

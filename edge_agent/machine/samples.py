@@ -32,7 +32,8 @@ class Held(NamedTuple):
 
 class Device(NamedTuple):
     """One device as this machine sees it. `seen`: the last batch. `last`: the last reading of every used tag.
-    `newest`: its newest own time. `late`: samples of the last batch, if that was late as a whole."""
+    `newest`: its newest own time. `late`: samples of the last batch, if that was late as a whole.
+    `good`: something that was not BAD has ever come."""
 
     seen: Instant | None = None
     last: Mapping[str, Reading] = {}
@@ -40,6 +41,7 @@ class Device(NamedTuple):
     skewed: bool = False
     late: tuple[Reading, ...] = ()
     dropped: int = 0
+    good: bool = False
 
 
 class Moment(NamedTuple):
@@ -98,6 +100,7 @@ def arrange(
             skewed,
             (),
             device.dropped + len(fresh) - len(kept) if not stepped else device.dropped - len(device.late),
+            device.good,
         ),
         moments,
         kept,

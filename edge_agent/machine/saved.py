@@ -27,6 +27,7 @@ class SavedDevice(NamedTuple):
     seen: Instant | None
     newest: int | None
     skewed: bool
+    good: bool
 
 
 class Saved(NamedTuple):
@@ -57,7 +58,10 @@ def dump(state: MachineState, fingerprints: Mapping[str, str]) -> bytes:
         state.at,
         state.seq_p,
         state.seq_m,
-        {name: SavedDevice(device.seen, device.newest, device.skewed) for name, device in state.devices.items()},
+        {
+            name: SavedDevice(device.seen, device.newest, device.skewed, device.good)
+            for name, device in state.devices.items()
+        },
         state.held,
         state.gaps,
         state.tracked._replace(revisit=None),

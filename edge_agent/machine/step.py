@@ -77,7 +77,7 @@ class Step(Watching):
             if arranged.skew is not None:
                 self._skewed(batch.device, arranged.skew)
         seen = device.seen
-        self.devices = {**self.devices, batch.device: device._replace(seen=self.now)}
+        self.devices = {**self.devices, batch.device: _alive(device, kept, self.now)}
         if batch.overflow and seen is not None:
             self._overflowed(plan, batch.overflow, seen)
         if gap is not None:
@@ -201,3 +201,8 @@ class Step(Watching):
         new = measurements.interval(self.set_plans[index], states[index], self.devices, self.gaps, at, self.out)
         if new is not states[index]:
             self.sets = (*states[:index], new, *states[index + 1 :])
+
+
+def _alive(device: Device, readings: Sequence[Reading], now: Instant) -> Device:
+    good = device.good or any(reading[2] is not Quality.BAD for reading in readings)
+    return device._replace(seen=now, good=good)

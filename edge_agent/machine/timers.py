@@ -35,7 +35,7 @@ class Timed(Protocol):
 def deadlines(plan: Plan, state: Timed) -> Iterator[tuple[int, str, str]]:
     """Every timer: (monotonic µs, kind, of what)."""
     for name, device in state.devices.items():
-        if device.seen is not None and name not in state.gaps:
+        if device.seen is not None and device.good and name not in state.gaps:
             yield device.seen.mono + plan.devices[name].timeout, "device", name
     for name, gap in state.gaps.items():
         if gap.settle is not None and gap.back is None:
