@@ -14,7 +14,8 @@ RETRY: Micros = 60_000_000
 class Learned:
     """Of one device: tags that it refuses, and gaps between tags that it does not let be read over."""
 
-    def __init__(self) -> None:
+    def __init__(self, retry: Micros = RETRY) -> None:
+        self._retry = retry
         self._gaps: set[tuple[Table, int]] = set()
         self._refused: dict[str, tuple[Field, Reading, Micros]] = {}
 
@@ -25,7 +26,7 @@ class Learned:
     def refuse(self, field: Field, detail: str, now: Micros) -> Reading:
         """The tag cannot be read even alone. Returns its reading from now on."""
         reading = Reading(field.tag, None, Quality.BAD, detail=detail)
-        self._refused[field.tag] = (field, reading, now + RETRY)
+        self._refused[field.tag] = (field, reading, now + self._retry)
         return reading
 
     def forget(self) -> None:

@@ -39,6 +39,7 @@ _REGISTERS: Mapping[str, int] = {
     "int64": 4,
     "uint64": 4,
     "float64": 4,
+    "string": 1,
 }
 _INTEGERS = ("int16", "uint16", "int32", "uint32", "int64", "uint64")
 _NUMBERS = (*_INTEGERS, "float32", "float64", "bcd16", "bcd32")
@@ -103,7 +104,7 @@ class ModbusTag(TagOptions):
             (kind == "string" and self.length is None, "a string needs 'length', its number of characters"),
             (kind != "string" and self.length is not None, "'length' is for strings"),
             (
-                kind not in _NUMBERS and not self.scale is self.offset is self.deadband is None,
+                kind not in _NUMBERS and any(self._has(word) for word in ("scale", "offset", "deadband")),
                 f"'scale', 'offset' and 'deadband' are for numbers, not for {kind}",
             ),
             (self.address.number + self.registers - 1 > LAST, f"the value ends beyond the last address, {LAST}"),
@@ -128,7 +129,7 @@ class ModbusTag(TagOptions):
     @property
     def registers(self) -> int:
         """How many addresses the value takes."""
-        return (self.length + 1) // 2 if self.length is not None else _REGISTERS[self.kind] if self.type else 1
+        return (self.length + 1) // 2 if self.length is not None else _REGISTERS[self.kind]
 
 
 class ModbusDevice(DeviceOptions):
