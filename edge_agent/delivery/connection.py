@@ -168,6 +168,12 @@ class Connection:
         login = self._login
         if self._goodbye is not None:
             return refusals.disconnected(self._goodbye, broker=login.broker, client_id=login.client_id)
+        if not self._opened.done():
+            version = "5; if not, set mqtt.protocol: 3.1.1" if login.v5 else "3.1.1"
+            return NotConnected(
+                f"{login.broker} closed the connection instead of answering. Does it speak MQTT {version}?",
+                code="B606",
+            )
         return NotConnected(f"The connection to the broker {login.broker} was lost.", code="B605")
 
     def _check(self) -> None:

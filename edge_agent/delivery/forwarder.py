@@ -18,7 +18,7 @@ from typing import Protocol
 from buffer.outbox import Message, Outbox
 from edge_agent.backoff import Backoff
 from edge_agent.clock import SECOND, Clock
-from edge_agent.delivery.publisher import Forbidden, Publisher, PublishError, Rejected
+from edge_agent.delivery.publisher import Forbidden, NotConnected, Publisher, PublishError, Rejected
 from edge_agent.delivery.retained import Retained
 from edge_agent.delivery.session import Session
 
@@ -30,6 +30,8 @@ SNAPSHOTS_EVERY = 1.0
 """Seconds between two rounds of changed snapshots."""
 SETTLED = 10 * SECOND
 """A connection that lived so long was a good one: the next wait starts small again."""
+SUSPICIOUS = 3
+"""So many connections in a row that the broker took and soon closed: somebody else may have the same client id."""
 
 
 class Listener(Protocol):
@@ -79,6 +81,7 @@ class Forwarder:
         self._careful = Backoff(20 * SECOND, 60 * SECOND, random)
         self._session: Session | None = None
         self._highest = 0
+        self._short_lived = 0
         self._reported: str | None = None
 
     async def run(self) -> None:
@@ -86,7 +89,7 @@ class Forwarder:
             group.create_task(self._watch_outbox(), name="forwarder: commits")
             group.create_task(self._watch_snapshots(), name="forwarder: snapshots")
             while True:
-                error = await self._connect_and_send()
+                error = self._judge(await self._connect_and_send())
                 wait = self._wait_after(error)
                 self._offline(error, wait)
                 await self._clock.sleep(wait)
@@ -114,8 +117,11 @@ class Forwarder:
             self._session = None
             self._highest = session.highest
             if self._clock.now().mono - began > SETTLED:
+                self._short_lived = 0
                 self._backoff.reset()
                 self._careful.reset()
+            else:
+                self._short_lived += 1
             await self._part(session)
 
     async def _part(self, session: Session) -> None:
@@ -129,6 +135,17 @@ class Forwarder:
                 log.debug("parted from the broker without a farewell: %r", error)
         await self._publisher.close()
         await session.settle()
+
+    def _judge(self, error: PublishError) -> PublishError:
+        """Not every broker says that a session was taken over; two agents that take it in turns look like this."""
+        if error.code != "B605" or self._short_lived < SUSPICIOUS:
+            return error
+        return NotConnected(
+            f"{error} It took the connection and closed it {self._short_lived} times in a row: does another client "
+            "use the same client id? Each agent needs its own agent.id or mqtt.client_id.",
+            code="B604",
+            native=error.native,
+        )
 
     def _wait_after(self, error: PublishError) -> float:
         """Seconds until the next attempt."""

@@ -13,7 +13,7 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTv5, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
@@ -228,13 +228,31 @@ class Network:
         if flags.is_disconnect_packet_from_server:
             self._tell(self._events.dismissed, reason.value, None)
 
-    def _on_publish(self, client: Client, userdata: object, mid: int, reason: ReasonCode, properties: object) -> None:
-        self._tell(self._events.acknowledged, self._tokens.pop(mid), reason.value)
+    def _on_publish(
+        self, client: Client, userdata: object, mid: int, reason: ReasonCode | int, properties: object
+    ) -> None:
+        code = reason if isinstance(reason, int) else reason.value
+        self._tell(self._events.acknowledged, self._tokens.pop(mid), code)
 
 
 class _Client(Client):
+    """paho with two of its inner steps replaced; without them it works as before, but slower and less robust."""
+
     def _create_socket(self) -> "_Buffered":
         return _Buffered(super()._create_socket())
+
+    def _handle_pubackcomp(self, cmd: Any) -> MQTTErrorCode:
+        """Takes a PUBACK as it is. paho ends the connection over a reason code that the standard does not list for
+        PUBACK, such as 0x95 from mosquitto, and then the same message would end every connection that follows."""
+        packet = self._in_packet["packet"]
+        if cmd != "PUBACK" or len(packet) < 2:
+            return super()._handle_pubackcomp(cmd)
+        mid = int.from_bytes(packet[:2], "big")
+        code: Any = packet[2] if len(packet) > 2 else 0
+        with self._out_message_mutex:
+            if mid in self._out_messages:
+                return self._do_on_publish(mid, code, cast(Any, None))
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
 
 
 class _Buffered:

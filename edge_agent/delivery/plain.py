@@ -24,16 +24,18 @@ def status(
     config_hash: str,
     since: int,
 ) -> Message:
-    """Birth with `online`, will and farewell without. `since` is UTC microseconds, `last_seq` by stream."""
-    body = {
+    """Birth with `online`, will and farewell without. `last_seq` by stream; `since` is UTC microseconds and stands
+    in a birth alone: a will is written before anybody knows when it will be true."""
+    body: dict[str, Any] = {
         "online": online,
         "agent_id": agent_id,
         "epoch": epoch,
         "last_seq": dict(last_seq),
         "version": version,
         "config_hash": config_hash,
-        "since": rfc3339(since),
     }
+    if online:
+        body["since"] = rfc3339(since)
     return _plain(AGENT_STREAM, epoch, Lane.HEALTH, "status", place.status, body)
 
 

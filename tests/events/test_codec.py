@@ -13,10 +13,11 @@ from jsonschema import Draft202012Validator
 from buffer.outbox import Lane
 from config.model import Config
 from edge_agent.clock import parse_rfc3339, rfc3339
+from edge_agent.delivery import plain
 from edge_agent.events import types
 from edge_agent.events.codec import Encoder, agent_encoder, machine_encoder, stamp
 from edge_agent.events.schema import load
-from edge_agent.events.snapshots import current, status
+from edge_agent.events.topics import agent_place
 from edge_agent.events.types import (
     AgentClockAdjusted,
     AgentHeartbeat,
@@ -347,13 +348,15 @@ def test_a_wrong_member_is_found() -> None:
 
 
 def test_birth_and_will_and_counters_are_valid() -> None:
-    told = {"epoch": EPOCH, "version": "0.1.0", "config_hash": "ab12"}
-    birth = status(site(), online=True, last_seq={"press07.p": 4, "$agent.h": 9}, since=AT, **told)
+    place = agent_place(site())
+    told = {"agent_id": "sz1-l3-ipc01", "epoch": EPOCH, "version": "0.1.0", "config_hash": "ab12"}
+    told |= {"last_seq": {"press07.p": 4, "$agent.h": 9}, "since": AT}
+    birth = plain.status(place, online=True, **told)
     assert birth.topic == "ea/v1/_agents/sz1-l3-ipc01/status"
-    assert check_message(birth.topic, birth.body)["online"] is True
-    will = status(site(), online=False, **told)
+    assert check_message(birth.topic, birth.body)["since"] == "2026-03-02T01:14:07.250Z"
+    will = plain.status(place, online=False, **told)
     assert check_message(will.topic, will.body)["online"] is False
-    counters = {"counters": {"main": {"totals": {"total": 4}, "raw": {"total": 65534}}}}
-    shown = current(machine().place, "counters", EPOCH, counters)
+    values = {"main": {"totals": {"total": 4}, "raw": {"total": 65534}}}
+    shown = plain.counters(machine().place, "press07", EPOCH, at=AT, values=values)
     assert shown.topic == "ea/v1/sz1/stamping/line3/press07/cur/counters"
-    assert check_message(shown.topic, shown.body)["counters"] == counters["counters"]
+    assert check_message(shown.topic, shown.body)["counters"] == values
