@@ -13,7 +13,7 @@ _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40
 _PER = {"/s": 1.0, "/min": 60.0, "/h": 3600.0}
 _LARGEST = 1 << 62
 """Microseconds or bytes; a database integer holds twice that."""
-_NUMBER = re.compile(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([^\d\s].*?)?\s*")
+_NUMBER = re.compile(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([^\d\s].*?)?\s*", re.ASCII)
 _OTHER_WORDS = {
     "µs": "us", "μs": "us", "sec": "s", "secs": "s", "second": "s", "seconds": "s", "m": "min", "mins": "min",
     "minute": "min", "minutes": "min", "hr": "h", "hour": "h", "hours": "h", "day": "d", "days": "d",
@@ -31,17 +31,22 @@ class _Kind(NamedTuple):
 
     @property
     def pattern(self) -> str:
-        return r"(\d{1,18}(?:\.\d{1,9})?)(" + "|".join(self.factors) + ")"
+        return r"(\d{1,19})(?:\.(\d{1,9}))?(" + "|".join(self.factors) + ")"
 
-    def parse(self, value: object) -> float:
-        if isinstance(value, str) and (found := re.fullmatch(self.pattern, value, re.ASCII)):
-            return self.convert(float(found[1]), found[2], value)
-        raise self.problem(value)
+    def parse(self, value: object) -> tuple[int, int, str]:
+        """The number as numerator and denominator, and the unit. Raises Problem."""
+        found = re.fullmatch(self.pattern, value, re.ASCII) if isinstance(value, str) else None
+        if found is None:
+            raise self.problem(value)
+        digits = found[2] or ""
+        return int(found[1] + digits), int(10 ** len(digits)), found[3]
 
-    def convert(self, number: float, unit: str, text: str) -> float:
-        result = number / self.factors[unit] if self is _RATE else number * self.factors[unit]
+    def amount(self, value: object) -> int:
+        """The value in the smallest unit, rounded half up. Raises Problem."""
+        number, divisor, unit = self.parse(value)
+        result = (2 * number * int(self.factors[unit]) + divisor) // (2 * divisor)
         if result > _LARGEST:
-            raise Problem("E308", f"'{text}' is too large for a {self.word}")
+            raise Problem("E308", f"'{value}' is too large for a {self.word}")
         return result
 
     def guess(self, number: float) -> str:
@@ -73,17 +78,18 @@ _RATE = _Kind("rate", _PER, "2/s, 30/min or 900/h", "/s")
 
 def duration(value: object) -> int:
     """`250ms`, `2s`, `5min`, `72h`, `14d` to microseconds. Raises Problem (a ValueError) E308."""
-    return round(_DURATION.parse(value))
+    return _DURATION.amount(value)
 
 
 def size(value: object) -> int:
     """`64KiB`, `4GiB` to bytes. Raises Problem (a ValueError) E308."""
-    return round(_SIZE.parse(value))
+    return _SIZE.amount(value)
 
 
 def rate(value: object) -> float:
     """`2/s`, `30/min` to pieces per second. Raises Problem (a ValueError) E308."""
-    return _RATE.parse(value)
+    number, divisor, unit = _RATE.parse(value)
+    return number / divisor / _PER[unit]
 
 
 def duration_text(micros: int) -> str:

@@ -32,7 +32,7 @@ _BOOL = {word: value for value in (True, False) for word in (f"{value}", f"{valu
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_LEADING_ZERO = re.compile(r"([-+]?)0+([0-9]+(\..*)?)")
+_LEADING_ZERO = re.compile(r"([-+]?)0+([0-9].*)")
 
 Value: TypeAlias = bool | int | float | str | None
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
