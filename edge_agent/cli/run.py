@@ -111,7 +111,10 @@ def log_to_stderr(ui: Ui) -> None:
     import logging
 
     level = logging.DEBUG if ui.verbose else logging.WARNING if ui.quiet else logging.INFO
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.CRITICAL, force=True)
+    form = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S %z")
+    handler = logging.StreamHandler()
+    handler.setFormatter(form)
+    logging.basicConfig(handlers=[handler], level=logging.CRITICAL, force=True)
     if ui.verbose:
         logging.getLogger().setLevel(logging.INFO)
     for name in OURS:
