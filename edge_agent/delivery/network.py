@@ -133,12 +133,7 @@ class Network:
 
     def _new_client(self) -> Client:
         login = self._login
-        client = _Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=login.client_id,
-            protocol=MQTTv5 if login.v5 else MQTTv311,
-            reconnect_on_failure=False,
-        )
+        client = _Client(login)
         client.suppress_exceptions = True
         client.connect_timeout = login.limit
         client.max_inflight_messages_set(0)
@@ -146,7 +141,6 @@ class Network:
             client.username_pw_set(login.username, login.password)
         if login.tls is not None:
             client.tls_set_context(login.tls)
-        client.on_socket_open = _no_delay
         client.on_socket_register_write = _written_by_the_loop
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -238,8 +232,26 @@ class Network:
 class _Client(Client):
     """paho with two of its inner steps replaced; without them it works as before, but slower and less robust."""
 
+    def __init__(self, login: Login) -> None:
+        super().__init__(
+            CallbackAPIVersion.VERSION2,
+            client_id=login.client_id,
+            protocol=MQTTv5 if login.v5 else MQTTv311,
+            reconnect_on_failure=False,
+        )
+        self._login = login
+
     def _create_socket(self) -> "_Buffered":
-        return _Buffered(super()._create_socket())
+        """paho's own leaves the socket open when the TLS handshake fails."""
+        login = self._login
+        sock = socket.create_connection((login.host, login.port), timeout=login.limit)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if login.tls is not None:
+            try:
+                sock = login.tls.wrap_socket(sock, server_hostname=login.host)
+            except (ConnectionError, TimeoutError) as error:
+                raise ssl.SSLError(f"the handshake was not answered ({error})") from error
+        return _Buffered(sock)
 
     def _handle_pubackcomp(self, cmd: Any) -> MQTTErrorCode:
         """Takes a PUBACK as it is. paho ends the connection over a reason code that the standard does not list for
@@ -314,11 +326,6 @@ def _flush(client: Client, sock: Any) -> bool:
     if isinstance(sock, _Buffered) and client.socket() is not None:
         return sock.flush()
     return client.want_write()
-
-
-def _no_delay(client: Client, userdata: object, sock: Any) -> None:
-    raw = sock.raw if isinstance(sock, _Buffered) else sock
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _written_by_the_loop(client: Client, userdata: object, sock: object) -> None:

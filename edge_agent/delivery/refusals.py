@@ -116,7 +116,7 @@ def unreachable(error: Exception, *, broker: str, ca_file: str | None) -> Publis
             )
         return NotConnected(text, code="B602", native=native)
     if isinstance(error, ssl.SSLError):
-        reason = error.reason or str(error)
+        reason = getattr(error, "reason", None) or str(error)
         return NotConnected(
             f"No TLS connection with the broker {broker}: {reason}. Is this a TLS port, and does the broker want a "
             "client certificate (mqtt.cert_file, mqtt.key_file)?",
