@@ -36,6 +36,8 @@ CHECKPOINT_BYTES: Final = 4 << 20
 CHECKPOINT_NOW_BYTES: Final = 16 << 20
 """Written since the last checkpoint: done in the next idle moment, or without waiting for one."""
 SLICE_ROWS: Final = 500
+BUSY_TURNS: Final = 50
+"""Without an idle moment one slice of idle work is done after so many turns."""
 VACUUM_PAGES: Final = 256
 RESERVE: Final = 16 << 20
 """Bytes of the disk left for the WAL and for others; at most an eighth of what there is."""
@@ -110,6 +112,7 @@ class Keeper:
         self._counting = False
         self._slice = SLICE_ROWS
         self._limit = 0
+        self._busy_turns = 0
 
     @property
     def ledger(self) -> Ledger:
@@ -356,6 +359,8 @@ class Keeper:
         ledger = self._ledger
         if ledger is None or self._error is not None:
             return False
+        self._busy_turns = self._busy_turns + 1 if busy else 0
+        busy = busy and self._busy_turns % BUSY_TURNS != 0
         if ledger.written >= (CHECKPOINT_NOW_BYTES if busy else CHECKPOINT_BYTES):
             self._try(ledger.checkpoint)
         elif busy:

@@ -21,6 +21,7 @@ from sqlite_utils import Database
 from buffer import tables
 from buffer.outbox import OutboxError
 from buffer.record import as_written, fields_crc
+from buffer.wal import lost_commits, read_wal
 
 LOCK_WAIT_S = 0.5
 CHECK_WHOLE_BELOW = 32 << 20
@@ -101,13 +102,18 @@ def _open(
 ) -> Opened:
     connection: sqlite3.Connection | None = None
     try:
+        heads = read_wal(path.with_name(path.name + "-wal"))
         connection = _connect(path)
+        _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        cut = lost_commits(heads, max(frames, 0))
         db = Database(connection, execute_plugins=False)
         if _is_new(db, path):
+            if cut:
+                raise _Damage("the write-ahead log is damaged at its start")
             _create(db)
         else:
             _check(db, path)
-        opened = _begin(db, agent_id, epoch, quarantined)
+        opened = _begin(db, agent_id, epoch, quarantined, cut)
     except BaseException as error:
         if connection is not None:
             connection.close()
@@ -186,7 +192,9 @@ def _check(db: Database, path: Path) -> None:
     tables.migrations.apply(db)
 
 
-def _begin(db: Database, agent_id: str, epoch: Callable[[str | None], str], quarantined: Path | None) -> Opened:
+def _begin(
+    db: Database, agent_id: str, epoch: Callable[[str | None], str], quarantined: Path | None, cut: bool
+) -> Opened:
     meta, bad_meta = tables.read_meta(db.conn)
     last_epoch = meta.get("epoch")
     broken = None
@@ -197,6 +205,8 @@ def _begin(db: Database, agent_id: str, epoch: Callable[[str | None], str], quar
         broken = f"meta {', '.join(sorted(bad_meta))} is not as it was written"
     elif meta.get("agent_id") != agent_id:
         broken = f"the agent id was {meta.get('agent_id')!r} and is now {agent_id!r}"
+    elif cut:
+        broken = "the write-ahead log is damaged: committed messages are gone"
     else:
         broken = _broken_rows(db.conn, last_epoch)
     if last_epoch is None or broken is not None:
