@@ -15,6 +15,7 @@ app = typer.Typer(
     name="demo",
     invoke_without_command=True,
     rich_markup_mode=None,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=epilog(["edge-agent demo", "edge-agent demo --for 1min --save my-line"]),
