@@ -1,7 +1,9 @@
-"""OPC UA servers to test against: a press by node-opcua as a process, one by asyncua in this process, and a server
-that accepts a connection and never answers.
+"""OPC UA servers for tests: a press by node-opcua as a process, one by asyncua in this process, a cable between
+that can be cut, and things that listen and are no OPC UA server.
 
-The node-opcua press writes the truth log; see `tests/peers/node-opcua/server.js` for its commands.
+async with node_opcua(tmp_path) as press:
+    await press.set("Status", 2)
+    await press.count("Total", rate=50)
 """
 
 import asyncio
@@ -9,37 +11,25 @@ import ipaddress
 import json
 import os
 import shutil
-import socket
-import threading
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from subprocess import PIPE, Popen
-from types import TracebackType
 from typing import Any
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tests.waiting import free_port
+
 NAMESPACE = "urn:acme:press"
-_SERVER = Path(__file__).parent / "peers" / "node-opcua" / "server.js"
-_PACKAGES = Path(__file__).parent / "peers" / "node_modules" / "node-opcua"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def node_opcua_is_missing() -> str:
-    """Why the node-opcua press cannot run here; empty if it can."""
-    if shutil.which("node") is None:
-        return "node is not installed"
-    return "" if _PACKAGES.is_dir() else "the packages of tests/peers are not installed"
+PEERS = Path(__file__).parent / "peers"
+PROGRAM = PEERS / "node-opcua" / "server.js"
 
 
 def make_certificate(
@@ -50,12 +40,13 @@ def make_certificate(
     issuer: tuple[x509.Certificate, rsa.RSAPrivateKey] | None = None,
     ca: bool = False,
     host: str = "127.0.0.1",
+    common_name: str = "",
     until: datetime = datetime(2048, 1, 1, tzinfo=UTC),
 ) -> tuple[x509.Certificate, rsa.RSAPrivateKey]:
     """`name.pem`, `name.der` and `name.key` in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name or name)])
     signer = key if issuer is None else issuer[1]
     certificate = (
         x509.CertificateBuilder()
@@ -91,116 +82,120 @@ def make_certificate(
     return certificate, key
 
 
-class NodeOpcuaPress:
-    """A press served by node-opcua. A context manager; its methods may be called from anywhere.
+@dataclass
+class NodeOpcua:
+    """A press served by node-opcua, on one port for its whole life however often it is stopped.
 
-    `pki` must hold `press.pem` and `press.key` (see `make_certificate`); it can be shared by presses that do not
-    run at the same time. `truth` is the log of what its nodes did.
+    A stopped press forgets its values. What it did is in the truth log, over all its lives.
     """
 
-    def __init__(
-        self,
-        pki: Path,
-        *,
-        port: int = 0,
-        truth: Path | None = None,
-        doubles: int = 0,
-        users: dict[str, str] | None = None,
-        namespaces: int = 0,
-        max_sessions: int = 20,
-        trust_all: bool = True,
-    ) -> None:
-        self.port = port or free_port()
-        self.url = f"opc.tcp://127.0.0.1:{self.port}"
-        self.truth = truth
-        self.certificate = pki / "press.der"
-        self._environment = {
-            "PORT": str(self.port),
-            "PKI": str(pki),
-            "DOUBLES": str(doubles),
-            "USERS": ",".join(f"{name}:{password}" for name, password in (users or {}).items()),
-            "NAMESPACES": str(namespaces),
-            "MAX_SESSIONS": str(max_sessions),
-            "TRUST_ALL": str(int(trust_all)),
-        } | ({} if truth is None else {"TRUTH": str(truth)})
-        self._process: Popen[str] | None = None
-        self._lock = threading.Lock()
+    folder: Path
+    port: int
+    settings: dict[str, Any]
+    _process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"opc.tcp://127.0.0.1:{self.port}"
+
+    @property
+    def certificate(self) -> Path:
+        """What a client that uses security has to trust."""
+        return self.folder / "pki" / "press.der"
+
+    @property
+    def truth_log(self) -> Path:
+        """JSON lines: at (µs UTC), node, value, and total for a counter."""
+        return self.folder / "opcua-truth.jsonl"
+
+    def truth(self) -> list[dict[str, Any]]:
+        path = self.truth_log
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
 
-    def start(self, limit: float = 30.0) -> "NodeOpcuaPress":
-        """Returns when it can be connected to."""
-        self._process = Popen(
-            ["node", str(_SERVER)],
-            env=os.environ | self._environment,
-            stdin=PIPE,
-            stdout=PIPE,
-            text=True,
+    async def start(self) -> None:
+        """Return when it can be connected to."""
+        assert self._process is None
+        if shutil.which("node") is None or not (PEERS / "node_modules" / "node-opcua").is_dir():
+            (pytest.fail if os.environ.get("CI") else pytest.skip)(
+                "the OPC UA peer is missing: apt-get install nodejs npm && npm ci --prefix tests/peers"
+            )
+        if not self.certificate.exists():
+            await asyncio.to_thread(make_certificate, self.folder / "pki", "press", "urn:acme:press-server")
+        self._process = await asyncio.create_subprocess_exec(
+            "node",
+            str(PROGRAM),
+            str(self.truth_log),
+            str(self.folder / "pki"),
+            str(self.port),
+            json.dumps(self.settings),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
         )
-        watchdog = threading.Timer(limit, self.kill)
-        watchdog.start()
-        try:
-            self._answer()
-        finally:
-            watchdog.cancel()
-            watchdog.join()
-        return self
+        await self._answer()
 
-    def kill(self) -> None:
-        """Ends it at once, without a word to its clients."""
-        if self._process is not None:
-            self._process.kill()
-
-    def stop(self) -> None:
+    async def stop(self) -> None:
+        """End the process by its pid, as if the PLC lost power. Safe twice."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with suppress(BrokenPipeError):
-            process.stdin.close()
-        process.stdout.close()
-
-    def command(self, cmd: str, **parameters: Any) -> dict[str, Any]:
-        """Send one command and return its answer. Blocks."""
-        with self._lock:
-            process = self._process
-            assert process is not None
+        if process is not None:
+            with suppress(ProcessLookupError):
+                process.kill()
             assert process.stdin is not None
-            process.stdin.write(json.dumps({"cmd": cmd, **parameters}) + "\n")
-            process.stdin.flush()
-            return self._answer()
+            process.stdin.close()
+            await process.wait()
 
-    def set(self, node: str, value: Any, **parameters: Any) -> None:
-        self.command("set", node=node, value=value, **parameters)
+    def freeze(self) -> None:
+        """The process stands still: connections stay, nothing is answered."""
+        os.kill(self.pid, signal.SIGSTOP)
 
-    def log(self) -> list[dict[str, Any]]:
-        """What its nodes did so far: `{t, node, value}`, t in µs of UTC."""
-        assert self.truth is not None
-        return [json.loads(line) for line in self.truth.read_text().splitlines()]
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
 
-    def _answer(self) -> dict[str, Any]:
+    async def set(self, node: str, value: Any, **more: Any) -> None:
+        """`status`: name of a status code. `time`: source time in ms of UTC."""
+        await self.tell("set", node=node, value=value, **more)
+
+    async def count(self, node: str, *, rate: float) -> int:
+        """Count up by one, `rate` times a second; 0 stops. Returns how often it has counted so far."""
+        total: int = (await self.tell("count", node=node, rate=rate))["total"]
+        return total
+
+    async def quiet(self) -> dict[str, int]:
+        """Stop every counter. Returns how often each has counted, by node."""
+        totals: dict[str, int] = (await self.tell("quiet"))["totals"]
+        return totals
+
+    async def tell(self, cmd: str, **parameters: Any) -> dict[str, Any]:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"cmd": cmd, **parameters}).encode() + b"\n")
+        return await self._answer()
+
+    async def _answer(self) -> dict[str, Any]:
         assert self._process is not None
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith("{"):  # node-opcua prints warnings of its own
-                answer: dict[str, Any] = json.loads(line)
-                assert answer.get("ok", answer.get("ready")), answer
-                return answer
-        raise AssertionError(f"the press ended with {self._process.wait()}")
+        async with asyncio.timeout(30):
+            async for line in self._process.stdout:
+                if line.startswith(b"{"):  # node-opcua says things of its own
+                    answer: dict[str, Any] = json.loads(line)
+                    assert answer.get("ok", answer.get("ready")), answer
+                    return answer
+        raise AssertionError("the press ended")
 
-    def __enter__(self) -> "NodeOpcuaPress":
-        return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+@asynccontextmanager
+async def node_opcua(folder: Path, port: int = 0, **settings: Any) -> AsyncIterator[NodeOpcua]:
+    """Settings: see `tests/peers/node-opcua/server.js`. The certificate is kept in the folder: make it once."""
+    press = NodeOpcua(folder, port or free_port(), settings)
+    try:
+        await press.start()
+        yield press
+    finally:
+        await press.stop()
 
 
 class AsyncuaPress:
@@ -252,24 +247,111 @@ async def asyncua_press(port: int = 0, *, namespaces: int = 0) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def black_hole() -> AsyncIterator[str]:
-    """Accepts connections, reads, never answers. Yields its URL."""
-    held: set[asyncio.StreamWriter] = set()
+async def stranger(greeting: bytes | None) -> AsyncIterator[str]:
+    """Something that listens and is no OPC UA server. Yields its URL.
 
-    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        held.add(writer)
+    It answers the first bytes with `greeting` and is silent from then on: a black hole with b"". None: it hangs up.
+    """
+    busy: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        busy.add(task)
         try:
-            while await reader.read(65536):
-                pass
+            await reader.read(65536)
+            if greeting is not None:
+                writer.write(greeting)
+                while await reader.read(65536):
+                    pass
+        except (OSError, asyncio.CancelledError):
+            pass  # the connection ends below
         finally:
-            writer.close()
-            held.discard(writer)
+            writer.transport.abort()
+            busy.discard(task)
 
-    server = await asyncio.start_server(hold, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         yield f"opc.tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
-        for writer in held:
-            writer.close()
-        await server.wait_closed()
+        left = list(busy)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+
+@dataclass
+class Cable:
+    """A TCP relay. `cut` ends every connection and refuses new ones; `stall` keeps them and carries nothing."""
+
+    to: int
+    port: int = 0
+    carried: int = 0
+    """Connections so far."""
+    _server: asyncio.Server | None = None
+    _flows: set[asyncio.Task[None]] = field(default_factory=set)
+    _free: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def url(self) -> str:
+        return f"opc.tcp://127.0.0.1:{self.port}"
+
+    async def plug(self) -> None:
+        self._free.set()
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def stall(self) -> None:
+        self._free.clear()
+
+    async def cut(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        flows = list(self._flows)
+        for flow in flows:
+            flow.cancel()
+        await asyncio.gather(*flows, return_exceptions=True)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.carried += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._flows.add(task)
+        ends, flows = [writer], []
+        try:
+            far_reader, far = await asyncio.open_connection("127.0.0.1", self.to)
+            ends.append(far)
+            flows = [
+                asyncio.create_task(self._flow(reader, far)),
+                asyncio.create_task(self._flow(far_reader, writer)),
+            ]
+            await asyncio.wait(flows, return_when=asyncio.FIRST_COMPLETED)
+        except (OSError, asyncio.CancelledError):
+            pass  # the connections end below
+        finally:
+            for flow in flows:
+                flow.cancel()
+            await asyncio.gather(*flows, return_exceptions=True)
+            for end in ends:
+                end.transport.abort()
+            self._flows.discard(task)
+
+    async def _flow(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await source.read(65536):
+                await self._free.wait()
+                sink.write(data)
+                await sink.drain()
+
+
+@asynccontextmanager
+async def cable(to: int) -> AsyncIterator[Cable]:
+    """A relay to a local port."""
+    relay = Cable(to)
+    await relay.plug()
+    try:
+        yield relay
+    finally:
+        await relay.cut()

@@ -26,18 +26,19 @@ from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.uaerrors import UaStatusCodeError
 
-from config.model import Secret
+from config.errors import Problem
+from config.secrets import resolve
 from drivers.base import Batch, Quality, Reading
 from drivers.errors import ConnectionLost
 from drivers.opcua import binary, security
 from drivers.opcua.failures import Failures
-from drivers.opcua.options import NodeAddress, OpcuaDevice, Security, parse_node
+from drivers.opcua.options import Identity, NodeAddress, OpcuaDevice, Security, parse_node
 from drivers.opcua.session import POLICIES, Session, node_id
 from drivers.opcua.values import GONE, TagValues, overflowed, status_name
 
 RETRY = 5.0
 """Seconds between two attempts to subscribe to what the server refused."""
-SIGN_OF_LIFE = 2.0
+SIGN_OF_LIFE = 1.0
 """Seconds after which a server without news is asked to say that there is none."""
 IDLE = 30_000_000
 """Microseconds after which a server may forget a silent session or subscription."""
@@ -122,8 +123,14 @@ class OpcuaDriver:
         idle = max(IDLE, 4 * options.publishing)
         session = Session(options.address, self._name, options.timeout, idle)
         if options.identity is not None:
-            session.identify(options.identity.username, _password(options.identity.password))
+            session.identify(options.identity.username, self._password(options.identity))
         return session
+
+    def _password(self, identity: Identity) -> str | None:
+        try:
+            return None if identity.password is None else resolve(identity.password, base_dir=Path())
+        except Problem as problem:
+            raise self._failures.refused("C513", f"{problem.what}.") from None
 
     async def _protect(self, session: Session, wanted: Security) -> None:
         """Find the endpoint, judge its certificate, and prepare the session for it."""
@@ -341,14 +348,6 @@ class OpcuaDriver:
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
-
-
-def _password(password: Secret | str | None) -> str | None:
-    if not isinstance(password, Secret):
-        return password
-    from config.secrets import resolve
-
-    return resolve(password)
 
 
 def _counts(publishing: float) -> tuple[int, int]:

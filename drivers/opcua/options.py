@@ -9,9 +9,10 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
-from config.model import DeviceOptions, File, Name, Options, Secret, TagOptions, Warned
+from config.errors import Problem
+from config.kinds import File, Name, Options
+from config.model import DeviceOptions, Secret, TagOptions, Warned
 from config.units import Duration
 
 PORT = 4840
@@ -112,15 +113,15 @@ class OpcuaTag(TagOptions):
         try:
             parse_node(text)
         except ValueError as error:
-            raise PydanticCustomError("E301", "{what}", {"what": str(error)}) from None
+            raise Problem("E301", str(error), fix="node: 'nsu=urn:acme:press;s=Status'") from None
         return text
 
     @model_validator(mode="after")
     def _text_has_no_scale(self) -> "OpcuaTag":
         if self.scan is not None:
-            raise PydanticCustomError("E303", "'scan' is for devices that are polled; an OPC UA tag has 'sampling'")
+            raise Problem("E303", "'scan' is for devices that are polled", fix="sampling: 500ms", at=("scan",))
         if self.type in ("bool", "string") and (self.scale, self.offset, self.deadband) != (None, None, None):
-            raise PydanticCustomError("E303", "a {type} has no scale, offset or deadband", {"type": self.type})
+            raise Problem("E303", f"a {self.type} has no scale, offset or deadband", at=("type",))
         return self
 
 
@@ -160,21 +161,26 @@ class OpcuaDevice(DeviceOptions):
         except ValueError:
             good = False
         if not good:
-            raise PydanticCustomError("E301", "an OPC UA address is written opc.tcp://host:4840")
+            raise Problem("E301", f"'{text}' is no address of an OPC UA server", fix="url: opc.tcp://10.0.0.7:4840")
         if "@" in parts.netloc:
-            raise PydanticCustomError("E301", "the user belongs into 'identity', not into the address")
+            what = "user and password do not belong into the address"
+            raise Problem("E301", what, fix="identity: {username: NAME, password: {credential: NAME}}")
         return text
 
     @model_validator(mode="after")
     def _unprotected_is_said(self) -> "OpcuaDevice":
         if "scan" in self.model_fields_set:
-            raise PydanticCustomError("E303", "'scan' is for devices that are polled; OPC UA has 'publishing'")
+            raise Problem("E303", "'scan' is for devices that are polled", fix="publishing: 500ms", at=("scan",))
         if self.insecure:
             return self
-        if isinstance(self.security, str):
-            raise PydanticCustomError("E303", "'security: none' needs 'insecure: true' beside it")
-        if self.security.mode == "Sign":
-            raise PydanticCustomError("E303", "mode 'Sign' is readable on the wire and needs 'insecure: true'")
+        if isinstance(self.security, str) or self.security.mode == "Sign":
+            open_to = "read and forge" if isinstance(self.security, str) else "read"
+            raise Problem(
+                "E310",
+                f"everyone on the network can {open_to} what this connection carries",
+                fix="leave 'security' out, or write insecure: true beside it",
+                at=("security",),
+            )
         return self
 
     @property
@@ -204,7 +210,7 @@ class OpcuaDevice(DeviceOptions):
         return self.tags[tag].queue or max(10, -(-4 * self.publishing // self.sampling_of(tag)))
 
     def warnings(self) -> Sequence[Warned]:
-        found = [
+        return [
             Warned(
                 "W305",
                 ("tags", name, "node"),
@@ -214,13 +220,3 @@ class OpcuaDevice(DeviceOptions):
             for name, tag in self.tags.items()
             if tag.node.startswith("ns=") and parse_node(tag.node).namespace > 0
         ]
-        if self.identity is not None and isinstance(self.identity.password, str):
-            found.append(
-                Warned(
-                    "W110",
-                    ("identity", "password"),
-                    "a secret in plain text",
-                    "write password: {credential: NAME}, {file: PATH} or {env: NAME}",
-                )
-            )
-        return found

@@ -228,11 +228,16 @@ def _load(data: bytes) -> x509.Certificate:
 def _reject(certificate: x509.Certificate, folder: Path) -> Path | None:
     """Where the certificate is now; None if the folder is full."""
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", str(names[0].value) if names else "server")[:60].strip("._")
-    file = folder / f"{name or 'server'}-{thumbprint(certificate)[:16]}.der"
+    name = _file_name(str(names[0].value) if names else "")
+    file = folder / f"{name}-{thumbprint(certificate)[:16]}.der"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         if sum(1 for _ in folder.iterdir()) >= _MOST_REJECTED:
             return None
         file.write_bytes(certificate.public_bytes(serialization.Encoding.DER))
     return file
+
+
+def _file_name(text: str) -> str:
+    """What a stranger calls itself, as a harmless part of a file name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text)[:60].strip("._") or "server"

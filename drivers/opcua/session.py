@@ -105,7 +105,7 @@ class _UaClient(UaClient):
 class Session:
     """Opens nothing until `open`. Requests raise what asyncua raises; see `failures`."""
 
-    def __init__(self, address: str, name: str, timeout: int, idle: int, *, channel: int = _CHANNEL) -> None:
+    def __init__(self, address: str, name: str, timeout: int, idle: int) -> None:
         """`timeout`: µs for one answer. `idle`: µs after which the server may end a silent session."""
         self._timeout = timeout / 1e6
         self._client = Client(address, timeout=self._timeout)
@@ -114,7 +114,7 @@ class Session:
         self._client.product_uri = "urn:edge-agent"
         self._client.application_uri = "urn:edge-agent"
         self._client.session_timeout = idle // 1000
-        self._client.secure_channel_timeout = channel
+        self._client.secure_channel_timeout = _CHANNEL
 
     async def endpoints(self) -> list[ua.EndpointDescription]:
         """What the server offers, over a channel without security. For a Session object of its own: asyncua's

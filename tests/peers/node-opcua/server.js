@@ -1,31 +1,41 @@
 "use strict";
-// A press as an OPC UA server, by node-opcua. Driven by JSON lines on stdin, answers them on stdout, and writes what
-// its nodes really did to the truth log (TRUTH, JSON lines: {t, node, value}; t in µs of UTC).
-// Environment: PORT, PKI (folder of its certificate), TRUTH, DOUBLES (number of Double nodes), USERS (name:password,…),
-// NAMESPACES (namespaces before the press's own, to move its index), MAX_SESSIONS.
+// A press as an OPC UA server, on node-opcua. It writes down what its nodes did.
+//
+// Start:    node server.js TRUTH_LOG PKI_FOLDER PORT [SETTINGS as JSON]; prints {"ready": true} on one line
+//           PKI_FOLDER holds press.pem and press.key. Settings: doubles (Double nodes D0, D1, …), users ({name: password}),
+//           anonymous, trustAll, namespaces (registered before the press's own, to move its index), maxSessions.
+// Commands: one JSON object per line on stdin; each is answered by one line on stdout.
+//   {"cmd": "set", "node": "Total", "value": 7, "status": "Bad", "time": ms}     status and time if wanted
+//   {"cmd": "count", "node": "Total", "rate": 50}   one up, `rate` times a second; 0 stops. Answers {total}
+//   {"cmd": "churn", "every": 100}   every Double node gets a new value each so many ms; 0 stops
+//   {"cmd": "quiet"}                 stop counting and churning. Answers {totals}
+//   {"cmd": "add", "node": "X", "type": "Double", "value": 1}   {"cmd": "remove", "node": "X"}
+//   {"cmd": "namespace", "uri": "urn:x"}   one more namespace
+//   {"cmd": "sessions"}   {"cmd": "restart", "down": ms}   {"cmd": "shutdown"}
+// Truth log: one JSON object per change: {"at": microseconds UTC, "node", "value", "total"?}
+//   "total" is how often a counter has counted since the process started; it never wraps. A removed node is null.
 const fs = require("node:fs");
 const path = require("node:path");
 const readline = require("node:readline");
 const {
-    DataType, DataValue, MessageSecurityMode, OPCUACertificateManager, OPCUAServer, SecurityPolicy, StatusCodes, Variant,
+    DataType, MessageSecurityMode, OPCUACertificateManager, OPCUAServer, SecurityPolicy, StatusCodes, Variant,
 } = require("node-opcua");
 
-const env = process.env;
-const port = Number(env.PORT);
-const truth = env.TRUTH ? fs.openSync(env.TRUTH, "a") : null;
-const users = new Map((env.USERS || "").split(",").filter(Boolean).map((pair) => pair.split(":")));
+const [truthLog, pki, port, settings] = process.argv.slice(2);
+const {doubles = 0, users = {}, anonymous = true, trustAll = true, namespaces = 0, maxSessions = 20} = JSON.parse(settings || "{}");
+const truth = fs.openSync(truthLog, "a");
 const nodes = new Map();
 const timers = new Map();
+const totals = {};
 let server;
 let namespace;
 let folder;
 
 const say = (message) => process.stdout.write(JSON.stringify(message) + "\n");
 
-function log(node, value) {
-    if (truth !== null) {
-        fs.writeSync(truth, JSON.stringify({t: Math.round((performance.timeOrigin + performance.now()) * 1000), node, value}) + "\n");
-    }
+function note(node, value, extra) {
+    const at = Math.round((performance.timeOrigin + performance.now()) * 1000);
+    fs.writeSync(truth, JSON.stringify({at, node, value, ...extra}) + "\n");
 }
 
 function add(name, type, value) {
@@ -36,50 +46,56 @@ function add(name, type, value) {
     set(name, value);
 }
 
-function set(name, value, status = "Good", time = new Date()) {
+function set(name, value, {status = "Good", time = Date.now(), ...extra} = {}) {
     const node = nodes.get(name);
     node.value = value;
     const array = Array.isArray(value);
     node.variable.setValueFromSource(
-        new Variant({dataType: DataType[node.type], arrayType: array ? 1 : 0, value}), StatusCodes[status], time,
+        new Variant({dataType: DataType[node.type], arrayType: array ? 1 : 0, value}), StatusCodes[status], new Date(time),
     );
-    log(name, value);
+    note(name, value, extra);
 }
 
 const wrap = {UInt16: 65536, UInt32: 4294967296};
 const commands = {
-    set: ({node, value, status, time}) => set(node, value, status, time === undefined ? undefined : new Date(time)),
-    // Raise counters by one, `rate` times a second, until {cmd: "stop"}.
+    set: ({node, value, status, time}) => set(node, value, {status, time}),
     count({node, rate}) {
         clearInterval(timers.get(node));
-        timers.set(node, setInterval(() => {
-            const {type, value} = nodes.get(node);
-            set(node, (value + 1) % (wrap[type] || Infinity));
-        }, 1000 / rate));
+        totals[node] ??= 0;
+        if (rate) {
+            timers.set(node, setInterval(() => {
+                const {type, value} = nodes.get(node);
+                totals[node] += 1;
+                set(node, (value + 1) % (wrap[type] || Infinity), {total: totals[node]});
+            }, 1000 / rate));
+        }
+        return {total: totals[node]};
     },
-    // Every Double node gets a new value, every `every` ms.
     churn({every}) {
         let n = 0;
         clearInterval(timers.get("churn"));
+        if (!every) return;
         timers.set("churn", setInterval(() => {
             n += 1;
             const now = new Date();
-            for (let i = 0; i < Number(env.DOUBLES || 0); i++) {
+            for (let i = 0; i < doubles; i++) {
                 nodes.get(`D${i}`).variable.setValueFromSource({dataType: DataType.Double, value: n + i / 1e4}, StatusCodes.Good, now);
             }
         }, every));
     },
-    stop() {
+    quiet() {
         for (const timer of timers.values()) clearInterval(timer);
         timers.clear();
+        return {totals};
     },
     get: ({node}) => ({value: nodes.get(node).value}),
     add: ({node, type, value}) => add(node, type, value),
     remove({node}) {
         server.engine.addressSpace.deleteNode(nodes.get(node).variable);
         nodes.delete(node);
-        log(node, null);
+        note(node, null);
     },
+    namespace: ({uri}) => void server.engine.addressSpace.registerNamespace(uri),
     sessions: () => ({sessions: server.engine.currentSessionCount, subscriptions: server.engine.currentSubscriptionCount}),
     async restart({down}) {
         await stop();
@@ -93,48 +109,48 @@ const commands = {
 };
 
 async function stop() {
-    commands.stop();
+    commands.quiet();
     await server.shutdown(0);
 }
 
 async function start() {
     const kept = new Map([...nodes].map(([name, node]) => [name, [node.type, node.value]]));
-    const manager = new OPCUACertificateManager({rootFolder: env.PKI, automaticallyAcceptUnknownCertificate: env.TRUST_ALL !== "0"});
+    const manager = new OPCUACertificateManager({rootFolder: pki, automaticallyAcceptUnknownCertificate: trustAll});
     await manager.initialize();
     server = new OPCUAServer({
-        port,
+        port: Number(port),
         hostname: "127.0.0.1",
         resourcePath: "/",
         serverInfo: {applicationUri: "urn:acme:press-server", productUri: "urn:acme:press"},
         buildInfo: {productName: "press"},
-        certificateFile: path.join(env.PKI, "press.pem"),
-        privateKeyFile: path.join(env.PKI, "press.key"),
+        certificateFile: path.join(pki, "press.pem"),
+        privateKeyFile: path.join(pki, "press.key"),
         serverCertificateManager: manager,
-        userManager: {isValidUser: (name, password) => users.get(name) === password},
-        allowAnonymous: users.size === 0,
+        userManager: {isValidUser: (name, password) => name in users && users[name] === password},
+        allowAnonymous: anonymous,
         securityPolicies: [SecurityPolicy.None, SecurityPolicy.Basic256Sha256],
         securityModes: [MessageSecurityMode.None, MessageSecurityMode.SignAndEncrypt],
-        serverCapabilities: {maxSessions: Number(env.MAX_SESSIONS || 20)},
+        serverCapabilities: {maxSessions},
         disableDiscovery: true,
         nodeset_filename: [],
     });
     await server.initialize();
     const space = server.engine.addressSpace;
-    for (let i = 0; i < Number(env.NAMESPACES || 0); i++) space.registerNamespace(`urn:acme:other-${i}`);
+    for (let i = 0; i < namespaces; i++) space.registerNamespace(`urn:acme:other-${i}`);
     namespace = space.registerNamespace("urn:acme:press");
     folder = namespace.addFolder(space.rootFolder.objects, {browseName: "Press", nodeId: "s=Press"});
     nodes.clear();
     const wanted = kept.size ? kept : new Map([
         ["Status", ["Int16", 1]], ["FaultCode", ["UInt16", 0]], ["Total", ["UInt16", 0]], ["Rejects", ["UInt16", 0]],
         ["Order", ["String", ""]], ["Tonnage", ["Float", 0]],
-        ...Array.from({length: Number(env.DOUBLES || 0)}, (_, i) => [`D${i}`, ["Double", 0]]),
+        ...Array.from({length: doubles}, (_, i) => [`D${i}`, ["Double", 0]]),
     ]);
     for (const [name, [type, value]] of wanted) add(name, type, value);
     await server.start();
 }
 
 start().then(() => {
-    say({ready: true, port});
+    say({ready: true});
     const lines = readline.createInterface({input: process.stdin});
     let turn = Promise.resolve();
     lines.on("line", (line) => {
