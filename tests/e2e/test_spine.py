@@ -119,7 +119,7 @@ async def test_an_agent_killed_at_every_nth_write_loses_and_repeats_no_part(tmp_
             for n in (1, 2, 3, 5, 9, 17, 33, 90):
                 await agent.kill()
                 inject = f"inject=pwrite64,fdatasync:signal=KILL:when={n}"
-                agent = p.agent("strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=pwrite64,fdatasync",
+                agent = p.agent("strace", "-f", "-o", "/dev/null", "-e", "trace=pwrite64,fdatasync",
                                 "-e", inject)  # fmt: skip
                 await agent.start(ready=False)
                 await agent.wait(limit=40)
