@@ -35,6 +35,7 @@ class Frame:
         self.groups = state.groups
         self.downtime = state.downtime
         self.sets = state.sets
+        self.wake = state.wake
 
     def finish(self) -> Outcome:
         out, was = self.out, self.was
@@ -52,6 +53,7 @@ class Frame:
             self.sets,
             was.orphans,
             out.warned,
+            self.wake,
         )
         store = out.store or self.gaps is not was.gaps
         return Outcome(state, out.events, out.warnings, store)

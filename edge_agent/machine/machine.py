@@ -19,7 +19,6 @@ from edge_agent.machine.registers import Register
 from edge_agent.machine.samples import Device
 from edge_agent.machine.state import GROUPS
 from edge_agent.machine.step import Step
-from edge_agent.machine.timers import deadlines
 
 
 class Machine:
@@ -45,7 +44,8 @@ class Machine:
         return step.finish()
 
     def due(self, state: State) -> int | None:
-        return min((at for at, _, _ in deadlines(self._plan, state)), default=None)
+        wake: int | None = state.wake
+        return wake
 
     def tick(self, state: State, now: Instant) -> Outcome:
         step = self._step(state, now)
@@ -83,6 +83,7 @@ class Machine:
             step.blind(state.tracked.certain or state.at, "config")
         for name, group in step.groups.items():
             step.groups = {**step.groups, name: flush(group, name, self._plan, step.out)}
+        step.advance()
         return step.finish()
 
     def _adapt(self, known: saving.Saved, now: Instant) -> MachineState:

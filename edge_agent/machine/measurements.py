@@ -5,6 +5,7 @@ BAD value is named in `q` and absent from `values`. A set that could grow past 6
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from config.model import Config, Measurement
@@ -18,6 +19,7 @@ MAX_BYTES: Final = 60 * 1024
 """Of `values`, `uom`, `q` and `at_ms` of one event; the rest of the envelope is below 4 KiB."""
 _NUMBER_BYTES: Final = 25
 _WORDS: Final = ("good", "uncertain", "bad")
+_tag, _quality, _source = itemgetter(0), itemgetter(2), itemgetter(3)
 
 
 class SetPlan(NamedTuple):
@@ -82,24 +84,18 @@ def changed(
     names = plan.tags.get(device)
     if names is None or plan.options.on != "change":
         return state
-    known = last.get
-    moved: list[Reading] = []
-    layers: list[list[Reading]] = [moved]
-    taken: set[str] = set()
-    repeated = len({reading[0] for reading in fresh}) != len(fresh)
-    for reading in fresh:
-        tag = reading[0]
-        if tag not in names:
-            continue
-        old = known(tag)
-        if old is not None and old[1] == reading[1] and old[2] == reading[2] and (not repeated or tag not in taken):
-            continue
-        if repeated:
-            if tag in taken:
-                _place(layers, reading)
-                continue
-            taken.add(tag)
-        moved.append(reading)
+    if len(set(map(_tag, fresh))) == len(fresh):
+        known = last.get
+        layers = [
+            [
+                reading
+                for reading in fresh
+                if reading[0] in names
+                and ((old := known(reading[0])) is None or old[1] != reading[1] or old[2] != reading[2])
+            ]
+        ]
+    else:
+        layers = _layers(names, fresh, last)
     sent = state.sent
     for layer in layers:
         if plan.deadband:
@@ -109,13 +105,22 @@ def changed(
     return state if sent is state.sent else state._replace(sent=sent)
 
 
-def _place(layers: list[list[Reading]], reading: Reading) -> None:
-    """Put a further value of a tag into the first event that has none of it."""
-    for layer in layers[1:]:
-        if all(other[0] != reading[0] for other in layer):
-            layer.append(reading)
-            return
-    layers.append([reading])
+def _layers(names: Mapping[str, str], fresh: Sequence[Reading], last: Mapping[str, Reading]) -> list[list[Reading]]:
+    """Several values of one tag go into several events: the first of each into the first, and so on."""
+    layers: list[list[Reading]] = []
+    placed: dict[str, int] = {}
+    newest = dict(last)
+    for reading in fresh:
+        tag = reading[0]
+        old = newest.get(tag)
+        if tag not in names or (old is not None and old[1] == reading[1] and old[2] == reading[2]):
+            continue
+        newest[tag] = reading
+        depth = placed[tag] = placed.get(tag, -1) + 1
+        if depth == len(layers):
+            layers.append([])
+        layers[depth].append(reading)
+    return layers
 
 
 def _outside(
@@ -143,16 +148,20 @@ def interval(
     gone = frozenset(lost)
     every = plan.options.every
     assert every is not None
-    found = False
-    for device, names in plan.tags.items():
-        known = devices.get(device)
-        if known is None or device in gone:
-            continue
-        readings = [known.last[tag] for tag in names if tag in known.last]
-        if readings:
-            found = True
-            _emit(plan, names, readings, "interval", at, out, agent_time=True)
-    return state._replace(next=at.mono + every if found else None)
+    known = {device: devices[device].last for device in plan.tags if device in devices and device not in gone}
+    readings = [
+        last[tag] if len(plan.tags) == 1 else last[tag]._replace(tag=name)
+        for device, last in known.items()
+        for tag, name in plan.tags[device].items()
+        if tag in last
+    ]
+    if not readings:
+        return state if state.next is None else state._replace(next=None)
+    names = (
+        next(iter(plan.tags.values())) if len(plan.tags) == 1 else {reading[0]: reading[0] for reading in readings}
+    )
+    _emit(plan, names, readings, "interval", at, out, agent_time=True)
+    return state._replace(next=at.mono + every)
 
 
 def _emit(
@@ -168,14 +177,14 @@ def _emit(
     base, offsets, basis = now.wall, None, "agent"
     if not agent_time:
         base, offsets, basis = _times(names, readings, now)
-    if not any(reading[2] for reading in readings):
+    if not any(map(_quality, readings)):
         values: dict[str, Value] = {names[reading[0]]: reading[1] for reading in readings}  # type: ignore[misc]
         quality, q = "good", None
     else:
         values = {names[reading[0]]: reading[1] for reading in readings if reading[1] is not None}
-        worst = min(reading[2] for reading in readings)
-        quality = _WORDS[worst]
-        q = {names[reading[0]]: _WORDS[reading[2]] for reading in readings if reading[2] is not worst}
+        usual = min(map(_quality, readings))
+        quality = _WORDS[usual]
+        q = {names[reading[0]]: _WORDS[reading[2]] for reading in readings if reading[2] != usual}
     parts = _parts(plan, names, readings) if plan.large else None
     if parts is None or len(parts) == 1:
         out.measurement(base, _event(plan, trigger, values, quality, q, offsets, basis, None, None))
@@ -220,18 +229,19 @@ def _times(
     names: Mapping[str, str], readings: Sequence[Reading], now: Instant
 ) -> tuple[int, dict[str, float] | None, str]:
     """The newest own time of the readings, and the offsets (ms) of those that differ by a millisecond or more."""
-    times = {reading[3] for reading in readings}
+    times = set(map(_source, readings))
     if times == {None}:
         return now.wall, None, "agent"
     base: int = max(time for time in times if time is not None)
     if len(times) == 1:
         return base, None, "source"
+    newest = base - 1_000
     offsets = {
-        names[reading[0]]: (now.wall if reading[3] is None else reading[3]) - base
+        names[reading[0]]: ((now.wall if source is None else source) - base) / 1_000
         for reading in readings
-        if reading[3] is None or base - reading[3] >= 1_000
+        if (source := reading[3]) is None or source <= newest
     }
-    return base, {name: round(offset / 1_000, 3) for name, offset in offsets.items()}, "source"
+    return base, offsets, "source"
 
 
 def _parts(plan: SetPlan, names: Mapping[str, str], readings: Sequence[Reading]) -> list[list[str]]:

@@ -15,7 +15,8 @@ from edge_agent.machine.state import Tracked
 class MachineState(NamedTuple):
     """`seq_p`, `seq_m`: the next numbers of the streams `.p` and `.m`. `at`: the last step. `held`: essential tags by
     key. `past`: key → (monotonic µs, value) for `avg`. `gaps`: open ones, by device or key. `orphans`: totals of
-    counters that are not configured now. `warned`: code and kind → (monotonic µs, held back since)."""
+    counters that are not configured now. `warned`: code and kind → (monotonic µs, held back since). `wake`: the first
+    timer, monotonic µs."""
 
     at: Instant
     seq_p: int = 1
@@ -30,3 +31,4 @@ class MachineState(NamedTuple):
     sets: tuple[SetState, ...] = ()
     orphans: Mapping[str, Group] = {}
     warned: Mapping[str, tuple[int, int]] = {}
+    wake: int | None = None

@@ -73,12 +73,17 @@ def arrange(
     timed = [reading[3] for reading in fresh if reading[3] is not None]
     if not timed:
         needed = [reading for reading in fresh if reading[0] in essential] if essential else []
-        last = {**device.last, **{reading[0]: reading for reading in fresh}} if fresh else device.last
-        known = device._replace(last=last) if fresh else device
+        last = {**device.last, **{reading[0]: reading for reading in fresh}}
+        device = device._replace(last=last)
         if len({reading[0] for reading in needed}) == len(needed):
-            return Arranged(known, (Moment(now, "agent", needed),) if needed else (), fresh, None)
-        return Arranged(known, [Moment(now, "agent", [reading]) for reading in needed], fresh, None)
-    kept = [reading for reading in fresh if not _is_late(reading, device.last.get(reading[0]))]
+            return Arranged(device, (Moment(now, "agent", needed),) if needed else (), fresh, None)
+        return Arranged(device, [Moment(now, "agent", [reading]) for reading in needed], fresh, None)
+    known = device.last.get
+    kept = [
+        reading
+        for reading in fresh
+        if (old := known(reading[0])) is None or old[3] is None or reading[3] is None or reading[3] >= old[3]
+    ]
     skewed, skew, newest = device.skewed, None, max(timed)
     stepped = not kept and bool(device.late)
     if stepped:
@@ -91,7 +96,7 @@ def arrange(
     elif distance < 0 or (not first and (stepped or newest > (device.newest or 0))):
         skew = -distance if not skewed else None
         skewed = True
-    moments = _moments(kept, essential, now, agent_time=skewed or stepped, first=first)
+    moments = _moments(kept, essential, now, agent_time=skewed or stepped, first=first) if essential else []
     return Arranged(
         Device(
             device.seen,
@@ -105,12 +110,6 @@ def arrange(
         moments,
         kept,
         skew,
-    )
-
-
-def _is_late(reading: Reading, last: Reading | None) -> bool:
-    return (
-        last is not None and reading[3] is not None and last.source_time is not None and reading[3] < last.source_time
     )
 
 

@@ -25,6 +25,7 @@ class Step(Watching):
         while True:
             first = due(self.plan, self)
             if first is None or first[0] > self.now.mono:
+                self.wake = None if first is None else first[0]
                 return
             self._fire(first[1], first[2], at_mono(self.now, first[0]))
 
@@ -61,7 +62,8 @@ class Step(Watching):
             self._interval(int(key), at)
 
     def batch(self, batch: Batch) -> None:
-        self.advance()
+        if self.wake is not None and self.wake <= self.now.mono:
+            self.advance()
         plan = self.plan.devices[batch.device]
         device = self.devices.get(batch.device) or Device()
         if batch.restarted and device.seen is not None:
@@ -110,7 +112,7 @@ class Step(Watching):
         counted: dict[str, dict[str, Value]] = {}
         since: dict[str, Instant | None] = {}
         held = dict(self.held)
-        touched = False
+        decides = False
         parts = self._parts()
         for reading in moment.readings:
             key = plan.essential[reading[0]]
@@ -131,7 +133,7 @@ class Step(Watching):
             if new is None or new is old:
                 continue
             held[key] = new
-            touched = True
+            decides = decides or key in self.plan.state_keys
             if key in self.plan.windows:
                 span = self.plan.windows[key]
                 self.past = remember(self.past, key, span, moment.at.mono, new.value)
@@ -142,12 +144,11 @@ class Step(Watching):
                     counted.setdefault(group, {})[member] = new.value
                     since[group] = old.stale or seen if old is not None else None
         self.held = held
-        if not touched:
-            return
         for group, values in counted.items():
             self._count(group, values, moment.at, moment.basis, since[group])
         self._reason(moment.at)
-        self._evaluate(moment.at, moment.basis, "tag", parts)
+        if decides:
+            self._evaluate(moment.at, moment.basis, "tag", parts)
 
     def _confirm(self, plan: DevicePlan, moments: Sequence[Moment], seen: Instant | None) -> None:
         """A sign of life reads a suspect register again: an unchanged value is not always in the batch."""
