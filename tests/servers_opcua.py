@@ -12,12 +12,13 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import threading
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from cryptography import x509
@@ -25,7 +26,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from tests.waiting import free_port
+from tests.waiting import free_port, until
+
+T = TypeVar("T")
 
 NAMESPACE = "urn:acme:press"
 PEERS = Path(__file__).parent / "peers"
@@ -225,8 +228,10 @@ async def asyncua_press(port: int = 0, *, namespaces: int = 0) -> AsyncIterator[
     """Nodes Status (Int16), Total (UInt16), Order (String) and Tonnage (Float); anonymous, no security."""
     from asyncua import Server, ua
 
+    from edge_agent.demo.press import _QuickServer  # a whole address space takes seconds
+
     port = port or free_port()
-    server = Server()
+    server = Server(iserver=_QuickServer())
     await server.init()
     server.set_endpoint(f"opc.tcp://127.0.0.1:{port}")
     server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
@@ -244,6 +249,8 @@ async def asyncua_press(port: int = 0, *, namespaces: int = 0) -> AsyncIterator[
         yield press
     finally:
         await server.stop()
+        assert server.bserver is not None
+        await until(lambda: not server.bserver.clients)
 
 
 @asynccontextmanager
@@ -355,3 +362,33 @@ async def cable(to: int) -> AsyncIterator[Cable]:
         yield relay
     finally:
         await relay.cut()
+
+
+class Elsewhere:
+    """An event loop in a thread of its own, for a server that must not share the loop of the test."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="elsewhere")
+
+    def __enter__(self) -> "Elsewhere":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run the coroutine there and wait for it here."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    @asynccontextmanager
+    async def enter(self, manager: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
+        """The manager's block, entered and left there."""
+        found = await self.run(manager.__aenter__())
+        try:
+            yield found
+        finally:
+            await self.run(manager.__aexit__(None, None, None))

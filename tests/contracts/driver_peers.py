@@ -54,7 +54,40 @@ async def modbus(folder: Path) -> AsyncIterator[Peer]:
         )
 
 
+@asynccontextmanager
+async def opcua(folder: Path) -> AsyncIterator[Peer]:
+    from asyncua import ua
+
+    from drivers.opcua.options import OpcuaDevice
+    from tests.servers_opcua import Elsewhere, asyncua_press, cable
+
+    def options(url: str) -> OpcuaDevice:
+        tags = {
+            "good": {"node": "nsu=urn:acme:press;s=Good", "type": "uint16"},
+            "bad": {"node": "nsu=urn:acme:press;s=Bad", "type": "uint16"},
+        }
+        settings = {"security": "none", "insecure": True, "publishing": "50ms", "timeout": "1s"}
+        return OpcuaDevice.model_validate({"url": url, "tags": tags} | settings)
+
+    async def stalled() -> None:
+        relay.stall()
+
+    with Elsewhere() as there:
+        async with (
+            there.enter(asyncua_press()) as press,
+            there.enter(cable(int(press.url.rpartition(":")[2]))) as relay,
+        ):
+            await there.run(press.add("Good", 5, ua.VariantType.UInt16))
+            yield Peer(
+                options=options(relay.url),
+                nowhere=options(f"opc.tcp://127.0.0.1:{free_port()}"),
+                stop=lambda: there.run(relay.cut()),
+                silence=lambda: there.run(stalled()),
+            )
+
+
 PEERS: dict[str, Callable[[Path], AbstractAsyncContextManager[Peer]]] = {
     "modbus": modbus,
+    "opcua": opcua,
     "simulated": simulated,
 }
