@@ -159,7 +159,7 @@ class Connection:
     def _thread_ended(self, error: Exception | None, _: object) -> None:
         self._ended.set()
         login = self._login
-        if error is not None:
+        if error is not None and self._goodbye is None:
             self._lose(refusals.unreachable(error, broker=login.broker, ca_file=login.ca_file))
         else:
             self._lose(self._gone())

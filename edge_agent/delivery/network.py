@@ -152,7 +152,7 @@ class Network:
         try:
             self._connect()
             self.connected = True
-            self._serve()
+            error = self._serve()
         except Exception as caught:  # told as the end of this connection
             error = caught
         sock = self._client.socket()
@@ -171,11 +171,12 @@ class Network:
         else:
             self._client.connect(login.host, login.port, login.keepalive)
 
-    def _serve(self) -> None:
+    def _serve(self) -> Exception | None:
+        """Until the connection ends; the socket's own error, if that ended it. paho tells only that it is lost."""
         client = self._client
         sock: Any = client.socket()
         if sock is None:
-            return
+            return None
         with selectors.DefaultSelector() as selector:
             selector.register(self._poke_read, selectors.EVENT_READ)
             selector.register(sock, selectors.EVENT_READ)
@@ -183,7 +184,7 @@ class Network:
             while not self._cut and client.socket() is not None:
                 unsent = _flush(client, sock)
                 if client.socket() is None:
-                    return
+                    break
                 if unsent != waiting_to_write:
                     waiting_to_write = unsent
                     selector.modify(sock, selectors.EVENT_READ | (selectors.EVENT_WRITE if unsent else 0))
@@ -196,6 +197,7 @@ class Network:
                 if left_over or sock in ready:
                     client.loop_read()
                 client.loop_misc()
+        return sock.failure if isinstance(sock, _Buffered) else None
 
     def _take_orders(self) -> None:
         client, orders = self._client, self._orders
@@ -272,13 +274,20 @@ class _Buffered:
 
     def __init__(self, sock: Any) -> None:
         self.raw: socket.socket = sock
+        self.failure: OSError | None = None
         self._came = b""
         self._at = 0
         self._unsent = bytearray()
 
     def recv(self, buffer_size: int) -> bytes:
         if self._at == len(self._came):
-            self._came = self.raw.recv(_CHUNK)
+            try:
+                self._came = self.raw.recv(_CHUNK)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
+            except OSError as error:
+                self.failure = error
+                raise
             self._at = 0
         data = self._came[self._at : self._at + buffer_size]
         self._at += len(data)
