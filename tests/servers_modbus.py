@@ -236,3 +236,35 @@ def scripted(*answers: Behaviour) -> Behaviour:
         return answers[min(asked.number, len(answers) - 1)](asked)
 
     return behave
+
+
+@asynccontextmanager
+async def libmodbus(folder: Path) -> AsyncIterator[int]:
+    """The port of a server on libmodbus (see `peers/libmodbus/server.c`), compiled when it is first asked for."""
+    if shutil.which("cc") is None or shutil.which("pkg-config") is None:
+        pytest.skip("no C compiler: apt-get install gcc pkg-config libmodbus-dev")
+    flags = await _run("pkg-config", "--cflags", "--libs", "libmodbus")
+    if flags is None:
+        pytest.skip("libmodbus is missing: apt-get install libmodbus-dev")
+    program = folder / "libmodbus-server"
+    assert await _run("cc", "-o", str(program), str(PEERS / "libmodbus" / "server.c"), *flags.split()) is not None
+    process = await asyncio.create_subprocess_exec(
+        str(program), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            yield json.loads(await process.stdout.readline())["port"]
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+async def _run(*command: str) -> str | None:
+    """What the command prints; None if it fails."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    output, _ = await process.communicate()
+    return output.decode() if process.returncode == 0 else None

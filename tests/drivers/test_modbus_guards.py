@@ -109,7 +109,13 @@ async def test_silence_is_noticed_after_the_time_out_and_named():
 
 
 async def test_an_answer_that_trickles_in_ends_at_the_time_out():
-    async with HostilePeer(scripted(right, right, lambda asked: asked.reply()[:9])) as peer:
+    def trickle(asked: Asked) -> bytes:
+        writer = next(iter(peer._writers))
+        for n, byte in enumerate(asked.reply()):
+            asyncio.get_running_loop().call_later(0.05 * n, writer.write, bytes([byte]))
+        return SILENCE
+
+    async with HostilePeer(scripted(right, right, trickle)) as peer:
         error = await failure(peer)
     assert error.code == "C531"
 
