@@ -66,7 +66,7 @@ class Ledger:
         self._many = self._connection.executemany
         self._stopped_clean = False
         # Rows of `pending` up to `_count_to` are counted lane by lane in idle time, so that opening reads none.
-        self._count_at = (-1, 0)
+        self._count_at = (0, 0)
         self._count_to = 0
         self.written = 0
         """Bytes of bodies and states written since the last checkpoint."""
@@ -89,7 +89,8 @@ class Ledger:
         self._count_to = self._position
         self._rank = self._one("SELECT max(rank) FROM sent") or 0
         self._dead = self._one("SELECT count(*) FROM dead") or 0
-        self.count()
+        while self.count() and self._rows < COUNT_ROWS:
+            pass
 
     def _one(self, query: str, *arguments: int) -> int | None:
         row = self._connection.execute(query, arguments).fetchone()

@@ -199,6 +199,8 @@ def _begin(
     last_epoch = meta.get("epoch")
     broken = None
     if last_epoch is None:
+        if cut:
+            raise _Damage("the write-ahead log is damaged near its start")
         if meta.get("agent_id") is not None or bad_meta:
             broken = "the epoch cannot be read"
     elif bad_meta:

@@ -2,8 +2,8 @@
 
 A power cut may leave a torn end: frames of the last transaction, never synced, never promised. Damage is told from
 it by what comes behind: every transaction is synced before the next one is written, so a frame that belongs to the
-running log and stands behind the commit of an unreadable transaction proves that something promised is gone. Damage in
-the very last transaction looks like a torn end and is not seen here.
+running log and stands behind the commit of an unreadable transaction proves that something promised is gone.
+Damage in the very last transaction looks like a torn end and is not seen here.
 (https://www.sqlite.org/fileformat2.html#the_write_ahead_log)
 """
 
