@@ -23,23 +23,28 @@ MISMATCH_SCANS: Final = 3
 
 class Group(NamedTuple):
     """One counter group. `totals`: ours, derived members included; `sent`: totals as last published. `since`: the
-    good sample before the first piece that waits, None if nothing waits; `base`: the registers then."""
+    good sample before the first piece that waits, None if nothing waits; `first`: the sample that brought it; `base`:
+    the registers then. `debt`: pieces by which the derived member was published too high so far."""
 
     registers: Mapping[str, Register] = {}
     totals: Mapping[str, int] = {}
     sent: Mapping[str, int] = {}
     since: Instant | None = None
+    first: Instant | None = None
     at: Instant | None = None
     base: Mapping[str, int] = {}
     flags: frozenset[str] = frozenset()
     cause: str = "machine"
     basis: str = "agent"
     mismatch: int = 0
+    debt: int = 0
 
     @property
     def parts(self) -> int:
         """Pieces made so far, for `parts_during` and for whether the count moved."""
-        return self.totals.get("total", self.totals.get("good", 0))
+        if "total" in self.registers:
+            return self.totals.get("total", 0)
+        return sum(self.totals.get(member, 0) for member in self.registers)
 
 
 class Recovered(NamedTuple):
@@ -73,7 +78,7 @@ def sample(
         booked = read(before, value, at, plan=registers[member], options=options, since=since, gap=gap)
         booked_all.append(booked)
         if booked.case in ("reset", "burst", "correction", "rejected", "baseline"):
-            group = group if gap else flush(group, name, plan, out)
+            group = group if gap and booked.case != "correction" else flush(group, name, plan, out)
             out.store = True
         if booked.register is not before:
             group = group._replace(registers={**group.registers, member: booked.register})
@@ -82,13 +87,12 @@ def sample(
         if booked.case == "rejected":
             rejected(since or before.at or at, at)
         if booked.case == "baseline" and member not in group.totals:
-            totals = {**group.totals, member: 0}
-            group = group._replace(totals=_derive(totals, totals, options))
+            group = group._replace(totals={**group.totals, member: 0})
         if booked.delta:
             group = _book(group, member, booked, before, since, at, basis, options, gap=gap)
             if booked.case == "correction":
                 group = flush(group, name, plan, out)
-    return _check(group, name, options, plan, out), booked_all
+    return group, booked_all
 
 
 def _book(
@@ -119,8 +123,9 @@ def _book(
         if since is not None and since.mono > start.mono:
             start = since
     return group._replace(
-        totals=_derive(totals, group.totals, options, falling=delta < 0),
+        totals=totals,
         since=start,
+        first=group.first or at,
         at=at,
         base=base,
         flags=group.flags | booked.flags,
@@ -139,29 +144,42 @@ def derived(options: Counter) -> str | None:
     return "scrap" if "scrap" not in has and "rework" not in has else None
 
 
-def _derive(
-    totals: dict[str, int], old: Mapping[str, int], options: Counter, *, falling: bool = False
-) -> dict[str, int]:
-    """With the derived member from the others. It never falls but by a correction: registers are not read at one
-    instant, and a good piece that is rejected a scan later is made up for by the next one."""
+def _with_derived(group: Group, options: Counter) -> Group:
+    """The derived member moved by what the others moved since the last event.
+
+    It never falls but by a correction: registers are not read at one instant, and a good piece that is rejected
+    later is made up for by the next one (`debt`).
+    """
     member = derived(options)
     if member is None:
-        return totals
+        return group
+
+    def moved(part: str) -> int:
+        return group.totals.get(part, 0) - group.sent.get(part, 0) if part in group.registers else 0
+
     if member == "total":
-        now = sum(totals.get(part, 0) for part in MEMBERS[1:])
+        delta = sum(moved(part) for part in MEMBERS[1:])
     else:
-        now = totals.get("total", 0) - sum(totals.get(part, 0) for part in MEMBERS[1:] if part != member)
-    totals[member] = now if falling else max(now, old.get(member, 0))
-    return totals
+        delta = moved("total") - sum(moved(part) for part in MEMBERS[1:] if part != member)
+    delta -= group.debt
+    debt = 0 if delta >= 0 or group.cause == "correction" else -delta
+    totals = {**group.totals, member: group.sent.get(member, 0) + (delta if debt == 0 else 0)}
+    return group._replace(totals=totals, debt=debt)
 
 
 def flush(group: Group, name: str, plan: Plan, out: Out, *, to: Instant | None = None) -> Group:
     """Publish what waits, if anything does. `to`: the end of the interval, default the last sample."""
     if group.since is None or group.at is None:
         return group
-    end = to or group.at
+    end, since = to or group.at, group.since
     options = plan.options.counters[name]
-    delta = {member: group.totals[member] - group.sent.get(member, 0) for member in MEMBERS if member in group.totals}
+    group = _with_derived(group, options)
+    known = (*plan.counters[name], derived(options))
+    delta: dict[str, int] = {
+        member: group.totals[member] - group.sent.get(member, 0)
+        for member in MEMBERS
+        if member in known and member in group.totals
+    }
     if any(delta.values()):
         member = derived(options)
         registers = plan.counters[name]
@@ -173,7 +191,7 @@ def flush(group: Group, name: str, plan: Plan, out: Out, *, to: Instant | None =
                 time_basis=group.basis,
                 time_unc_s=max((plan.uncertainty(key) for key in keys), default=0),
                 counter=name,
-                from_at=min(group.since.wall, end.wall),
+                from_at=min(since.wall, end.wall),
                 to_at=end.wall,
                 delta=delta,
                 totals={used: group.totals[used] for used in delta},
@@ -183,7 +201,9 @@ def flush(group: Group, name: str, plan: Plan, out: Out, *, to: Instant | None =
                 parts_per_count=options.parts_per_count if options.parts_per_count > 1 else None,
             ),
         )
-    return group._replace(sent=group.totals, since=None, at=None, base={}, flags=frozenset(), cause="machine")
+    return group._replace(
+        sent=group.totals, since=None, first=None, at=None, base={}, flags=frozenset(), cause="machine"
+    )
 
 
 def _detail(member: str | None, group: Group, delta: Mapping[str, int]) -> tuple[str, ...] | None:
@@ -199,10 +219,8 @@ def _evidence(group: Group, registers: Mapping[str, RegisterPlan], plan: Plan) -
     )
 
 
-def _check(group: Group, name: str, options: Counter, plan: Plan, out: Out) -> Group:
-    """Warn when total, good and scrap come from registers of their own and disagree for longer than a moment."""
-    if options.total is None or options.good is None or options.scrap is None:
-        return group
+def check(group: Group, name: str, plan: Plan, out: Out) -> Group:
+    """Once per scan: warn when total, good and scrap have registers of their own that disagree for some scans."""
     totals = group.totals
     parts = sum(totals.get(member, 0) for member in MEMBERS[1:])
     if totals.get("total", 0) == parts:

@@ -106,13 +106,14 @@ class Deciding(Frame):
         if current is None or current.blind:
             return
         self._flush()
+        self.out.store = True
+        if current.state == "unknown":
+            self.tracked = self.tracked._replace(current=current._replace(blind=True))
+            return
         since = later(since, current.since)
         verdict = Verdict("unknown", "validity", quality="bad")
         candidate = Candidate(verdict, since, "agent", trigger, self._parts())
         self.tracked = self.tracked._replace(current=Interval("unknown", since, True))
-        self.out.store = True
-        if current.state == "unknown":
-            return
         self._emit_state(current, since, candidate, since)
         self._episode(current, since, candidate)
 

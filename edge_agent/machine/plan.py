@@ -46,7 +46,8 @@ class DevicePlan(NamedTuple):
 
 class Plan(NamedTuple):
     """The machine, worked out. `roles`: key → the (group, member) it counts for; `hint_roles`: key → groups whose
-    reset it announces; `fingerprints`: what must not have changed for stored state to be believed."""
+    reset it announces; `checked`: groups whose members must add up; `fingerprints`: what must not have changed for
+    stored state to be believed."""
 
     name: str
     options: MachineOptions
@@ -60,6 +61,7 @@ class Plan(NamedTuple):
     counters: Mapping[str, Mapping[str, RegisterPlan]]
     roles: Mapping[str, tuple[tuple[str, str], ...]]
     hint_roles: Mapping[str, tuple[str, ...]]
+    checked: frozenset[str]
     downtime: DowntimeOptions
     reason_key: str | None
     settle: int
@@ -132,6 +134,7 @@ def plan(config: Config, name: str) -> Plan:
             for tags in hints.values()
             for tag in tags
         },
+        frozenset(group for group, found in counters.items() if {"total", "good", "scrap"} <= set(found)),
         downtime,
         reason_key,
         options.settle,

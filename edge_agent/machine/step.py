@@ -88,6 +88,8 @@ class Step(Watching):
             for moment in moments:
                 self._moment(plan, moment, seen)
             self._confirm(plan, moments, seen)
+            for name in self.plan.checked:
+                self._set_group(name, counters.check(self.groups[name], name, self.plan, self.out))
             if self.gaps:
                 self._close_tag_gaps(batch.device)
             self._alive(plan)

@@ -55,8 +55,8 @@ def deadlines(plan: Plan, state: Timed) -> Iterator[tuple[int, str, str]]:
     if candidate is not None:
         yield candidate.since.mono + debounce(plan, candidate.verdict.state), "debounce", ""
     for name, group in state.groups.items():
-        if group.since is not None and group.cause != "gap_recovery":
-            yield group.since.mono + plan.options.flush, "flush", name
+        if group.first is not None and group.cause != "gap_recovery":
+            yield group.first.mono + plan.options.flush, "flush", name
     episode = state.downtime
     if episode is not None:
         if episode.pausing is not None:

@@ -3,6 +3,7 @@
 A kill leaves what was stored: the state and the events of the last outcome that asked for it; the rest is gone.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -81,20 +82,20 @@ def tell(steps: Sequence[tuple[float, tuple[str, Any]]], first: int = 65_500) ->
     return Told(lines, at + 30, made, scrap)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(STEPS)
 def test_state_intervals_tile_the_time_line(steps):
     told = tell(steps)
 
     changes = story(config(PRESS), told.lines, told.until, "state")
 
-    for before, after in zip(changes, changes[1:], strict=False):
+    for before, after in itertools.pairwise(changes):
         assert after["prev_state"] == before["state"] != after["state"]
         assert after["time"] >= before["time"]
         assert abs(after["prev_duration_s"] - (after["time"] - before["time"])) < 0.002
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(STEPS)
 def test_the_sum_of_deltas_is_what_the_plc_counted(steps):
     told = tell(steps)
@@ -112,7 +113,7 @@ def test_the_sum_of_deltas_is_what_the_plc_counted(steps):
         assert event["from_at"] <= event["to_at"]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(STEPS)
 def test_sequence_numbers_have_no_holes_and_every_downtime_is_one_story(steps):
     told = tell(steps)
@@ -129,7 +130,9 @@ def test_sequence_numbers_have_no_holes_and_every_downtime_is_one_story(steps):
         elif event["type"].startswith("downtime"):
             assert open_one is not None
             assert (event["downtime_id"], event["rev"]) == (open_one["downtime_id"], open_one["rev"] + 1)
-            promoted = event["class"] == "stop" and open_one["class"] == "stop" and event["type"] == "downtime.updated"
+            promoted = (
+                event["class"] == "stop" and open_one["class"] == "stop" and event["type"] == "downtime.updated"
+            )
             assert not promoted or event.get("reason") != open_one.get("reason")
             open_one = event
             if event["type"] == "downtime.ended":
@@ -139,7 +142,7 @@ def test_sequence_numbers_have_no_holes_and_every_downtime_is_one_story(steps):
                 open_one = None
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=30)
 @given(STEPS)
 def test_nothing_is_made_up_when_nothing_good_is_read(steps):
     told = tell(steps)
