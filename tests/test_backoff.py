@@ -1,0 +1,28 @@
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.backoff import Backoff
+
+SECOND = 1_000_000
+
+
+def test_waits_double_up_to_the_longest_and_start_again_after_a_reset() -> None:
+    backoff = Backoff(1 * SECOND, 30 * SECOND, Random(1))
+    for step in (1, 2, 4, 8, 16, 30, 30, 30):
+        assert step / 2 <= backoff.next() <= step
+    backoff.reset()
+    assert backoff.next() <= 1
+
+
+@given(st.integers(1, 3_600 * SECOND), st.integers(1, 3_600 * SECOND), st.integers(0, 200), st.integers())
+def test_no_wait_is_longer_than_the_longest_nor_nothing(initial: int, longest: int, attempts: int, seed: int) -> None:
+    backoff = Backoff(initial, longest, Random(seed))
+    for _ in range(attempts):
+        assert 0 < backoff.next() <= longest / 1e6
+
+
+def test_two_agents_do_not_come_back_at_the_same_moment() -> None:
+    waits = {round(Backoff(60 * SECOND, 60 * SECOND, Random(seed)).next(), 3) for seed in range(50)}
+    assert len(waits) > 40
