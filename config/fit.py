@@ -127,7 +127,7 @@ def _cut(node: Node, path: Path) -> Node:
 def _complaints(error: ValidationError, model: type[BaseModel], node: Map, fitting: Fitting) -> Iterator[_Complaint]:
     groups: dict[Path, list[tuple[Path, bool, Any]]] = {}
     for detail in error.errors(include_url=False):
-        path, fork, on_key = _follow(node, detail["loc"], detail["type"] == "missing")
+        path, fork, on_key = _follow(node, detail["loc"], detail["type"] in ("missing", "extra_forbidden"))
         groups.setdefault(fork if fork is not None else path, []).append((path, on_key, detail))
     found = [one for fork, members in groups.items() for one in _of_group(fork, members, model, node, fitting)]
     meant = {(one.path[:-1], one.problem.fix) for one in found if one.problem.code == "E301"}
@@ -136,7 +136,7 @@ def _complaints(error: ValidationError, model: type[BaseModel], node: Map, fitti
         yield replace(one, silent=misspelt)
 
 
-def _follow(node: Node, loc: Sequence[int | str], missing: bool) -> tuple[Path, Path | None, bool]:
+def _follow(node: Node, loc: Sequence[int | str], ends_in_key: bool) -> tuple[Path, Path | None, bool]:
     """(path in the tree, path of the first union on the way or None, whether the key itself is meant)."""
     path: list[Any] = []
     fork: Path | None = None
@@ -147,7 +147,7 @@ def _follow(node: Node, loc: Sequence[int | str], missing: bool) -> tuple[Path, 
         if inner is not None:
             name, node = inner
             path.append(name)
-        elif missing and index == len(loc) - 1:
+        elif ends_in_key and index == len(loc) - 1:
             path.append(step)
         elif fork is None:
             fork = tuple(path)
@@ -214,9 +214,9 @@ def _meaning(detail: Any, path: Path) -> Problem:
 
 
 def _of_one(path: Path, on_key: bool, detail: Any, model: type[BaseModel], node: Map, fitting: Fitting) -> _Complaint:
-    if detail["type"] == "missing":
+    if path and detail["type"] == "missing":
         return _Complaint(words.missing(path[-1], (*fitting.prefix, *path[:-1])), path, path[:-1])
-    if detail["type"] in ("extra_forbidden", "invalid_key"):
+    if path and detail["type"] in ("extra_forbidden", "invalid_key"):
         owners = [
             name
             for name, other in (fitting.others or {}).items()

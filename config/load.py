@@ -20,7 +20,7 @@ from config.model import Config, DeviceOptions, MachineOptions, Warned
 from config.references import CheckExpression, Device, References
 from config.report import Place, Report, at
 from config.secrets import masked
-from config.source import Source, read
+from config.source import TOP, Source, read
 from config.templates import Templates, check_outside
 from config.yaml12 import Document, Map, Node, Scalar, Seq
 
@@ -119,10 +119,11 @@ class _Loading:
         """All but devices and machines."""
         items = {key: entry for key, entry in self.root.items.items() if key not in _PARTS}
         given: dict[str, Any] = {"devices": {}, "machines": {}}
-        agent = self.root.get("agent")
-        if agent is None or (isinstance(agent, Map) and "id" not in agent.items):
+        key, agent = items.get("agent", (Scalar("agent", "agent", TOP), Map({}, TOP)))
+        if isinstance(agent, Map) and "id" not in agent.items:
             name = re.sub(r"[^A-Za-z0-9_-]+", "-", host_name or platform.node()).strip("-") or "edge-agent"
-            given["agent"] = {**(yaml12.plain(agent) if agent is not None else {}), "id": name}
+            named = (Scalar("id", "id", key.span), Scalar(name, name, key.span))
+            items["agent"] = (key, Map({**agent.items, "id": named}, agent.span))
         node = Map(items, self.root.span)
         site = {"enterprise": "enterprise", "site": "site", "area": "area"}
         fitted = Fitting(self.report, (), self.base_dir).fit(Config, node, given, spare={"version": 1, "site": site})

@@ -8,7 +8,7 @@ the core schema and are refused.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
@@ -324,11 +324,3 @@ def walk(node: Node, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ..
     elif isinstance(node, Seq):
         for index, item in enumerate(node.items):
             yield from walk(item, (*path, index))
-
-
-def mapping(entries: Mapping[str, Node], span: Span) -> Map:
-    """A mapping that nobody wrote: its keys stand where it stands."""
-    items: dict[Value, tuple[Scalar, Node]] = {
-        key: (Scalar(key, key, span, template=node.template), node) for key, node in entries.items()
-    }
-    return Map(items, span)
