@@ -25,11 +25,22 @@ def register(app: typer.Typer) -> None:
         told: dict[str, Any] = reached(lambda: agent.ask("status"))
         wrong = troubles(told)
         if ui.json:
-            ui.result({"ok": not wrong, **told, "needs_a_person": wrong})
+            ui.result({"ok": not wrong, **stamped(told), "needs_a_person": wrong})
         else:
             ui.result("\n".join(screen(ui, told, wrong)))
         if wrong:
             raise Stop(ExitCode.PROBLEM)
+
+
+def stamped(told: Any, key: str = "") -> Any:
+    """The same with times, where they are UTC µs, as RFC 3339."""
+    if isinstance(told, Mapping):
+        return {name: stamped(value, name) for name, value in told.items()}
+    if isinstance(told, int) and (key == "since" or key.endswith("_at")):
+        from edge_agent.clock import rfc3339
+
+        return rfc3339(told)
+    return told
 
 
 def troubles(told: Mapping[str, Any]) -> list[str]:
@@ -87,29 +98,22 @@ def _machine(name: str, machine: Mapping[str, Any]) -> list[str]:
     from edge_agent.cli.words import local
     from edge_agent.replay.summary import plain
 
-    state = str(machine.get("state") or "no state")
-    since = machine.get("since")
-    downtime = machine.get("downtime")
     said = []
-    if downtime:
-        said.append(f"downtime {plain(downtime)}" if not isinstance(downtime, Mapping) else _downtime(downtime))
-    for counter, values in (machine.get("counters") or {}).items():
-        totals = values.get("totals", values) if isinstance(values, Mapping) else values
-        said.append(f"{counter} {plain(totals)}")
-    return [name, state, f"since {local(since)}" if isinstance(since, str) else "", "; ".join(said)]
+    if machine.get("downtime"):
+        said.append(_downtime(machine["downtime"]))
+    said += [f"{counter} {plain(values['totals'])}" for counter, values in machine["counters"].items()]
+    said += [f"no data since {local(gap['since'])} ({gap['cause']})" for gap in machine.get("gaps", {}).values()]
+    state = str(machine.get("state", "no state yet"))
+    return [name, state, f"since {local(machine['since'])}" if "since" in machine else "", "; ".join(said)]
 
 
 def _downtime(downtime: Mapping[str, Any]) -> str:
     from edge_agent.cli.words import local
-    from edge_agent.replay.summary import plain
 
-    words = [str(downtime[key]) for key in ("class", "category") if downtime.get(key)]
-    if isinstance(downtime.get("started_at"), str):
-        words.append(f"since {local(downtime['started_at'])}")
-    reason = downtime.get("reason")
-    if isinstance(reason, Mapping):
-        words.append(f"({plain(reason.get('text') or reason.get('code'))})")
-    return "downtime " + " ".join(words)
+    reason = downtime.get("reason") or {}
+    said = reason.get("text") or reason.get("code")
+    words = f"downtime {downtime['class']} {downtime['category']} since {local(downtime['since'])}"
+    return f"{words} ({said})" if said else words
 
 
 def _broker(broker: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
 
 
@@ -23,9 +24,10 @@ def ago(seconds: float) -> str:
     return f"{span(seconds)} ago"
 
 
-def local(text: str) -> str:
-    """An RFC 3339 time in local time with its offset: `2026-03-02 09:14:07 +08:00`."""
-    moment = datetime.fromisoformat(text).astimezone()
+def local(time: str | int) -> str:
+    """An RFC 3339 time or UTC µs in local time with its offset: `2026-03-02 09:14:07 +08:00`."""
+    moment = datetime.fromisoformat(time) if isinstance(time, str) else _EPOCH + timedelta(microseconds=time)
+    moment = moment.astimezone()
     return f"{moment:%Y-%m-%d %H:%M:%S} {_offset(moment)}"
 
 
@@ -33,11 +35,6 @@ def clock(text: str) -> str:
     """An RFC 3339 time as local time of day with milliseconds and offset: `09:14:07.250 +08:00`."""
     moment = datetime.fromisoformat(text).astimezone()
     return f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d} {_offset(moment)}"
-
-
-def age(text: str, now: str) -> float:
-    """Seconds between two RFC 3339 times."""
-    return (datetime.fromisoformat(now).astimezone(UTC) - datetime.fromisoformat(text)).total_seconds()
 
 
 def size(count: float) -> str:

@@ -69,6 +69,7 @@ class Drive:
         self._subject = subject
         self._version = version
         self._config_hash = config_hash
+        self._dues: dict[str, Micros] = {}
         self._held: dict[Key, _Held] = {}
         self._lost: set[str] = set()
         self._restarted: set[str] = set()
@@ -82,7 +83,7 @@ class Drive:
         self._groups: dict[tuple[str, Micros], list[str]] = {}
         for name, options in self._devices.items():
             for tag in options.tags:
-                self._groups.setdefault((name, options.period(tag)), []).append(tag)
+                self._groups.setdefault((name, _cadence(options, tag)), []).append(tag)
         self._scans = [(0, device, period) for device, period in self._groups]
         heapq.heapify(self._scans)
         self._store_at = STORE_EVERY
@@ -123,8 +124,7 @@ class Drive:
 
     def _due(self) -> Micros:
         """Offset of the next timer; far away if there is none."""
-        dues = [machine.due(self.states[name]) for name, machine in self.machines.items()] if self._alive else []
-        return min((due - _BOOT_MONO + self._booted for due in dues if due is not None), default=_NEVER)
+        return min(self._dues.values(), default=_NEVER) - _BOOT_MONO + self._booted
 
     def _due_scans(self, at: Micros) -> _Wanted:
         """The tags that are to be read at `at`, by device; their next scans are set."""
@@ -137,14 +137,13 @@ class Drive:
 
     def _tick(self, at: Micros) -> Iterator[Made]:
         now = self.now(at)
-        for machine in self.machines.values():
+        for name, machine in self.machines.items():
             for _ in range(_MOST_TICKS):
-                due = machine.due(self.states[machine.name])
-                if due is None or due > now.mono:
+                if self._dues.get(name, _NEVER) > now.mono:
                     break
-                yield from self._take(machine, machine.tick(self.states[machine.name], now), now)
+                yield from self._take(machine, machine.tick(self.states[name], now), now)
             else:
-                raise RuntimeError(f"a timer of {machine.name} is due again and again at {now}")
+                raise RuntimeError(f"a timer of {name} is due again and again at {now}")
 
     def _line(self, line: Line, at: Micros, wanted: _Wanted) -> Iterator[Made]:
         """What the line says; then the tags that it names are read, and those of `wanted`."""
@@ -221,6 +220,8 @@ class Drive:
 
     def _take(self, machine: Machine, outcome: Outcome, now: Instant) -> Iterator[Made]:
         self.states[machine.name] = outcome.state
+        due = machine.due(outcome.state)
+        self._dues[machine.name] = _NEVER if due is None else due
         if outcome.events or outcome.store:
             self._stored[machine.name] = machine.dump(outcome.state)
         for event in outcome.events:
@@ -244,6 +245,7 @@ class Drive:
     def _kill(self) -> None:
         self._alive = False
         self.states.clear()
+        self._dues.clear()
         self._connected.clear()
         self._last_good.clear()
 
@@ -277,6 +279,12 @@ class Drive:
     def _say(self, data: Data, now: Instant) -> Made:
         self._agent_seq += 1
         return Made(None, Event(lane=Lane.HEALTH, seq=self._agent_seq, time=now.wall, recorded=now.wall, data=data))
+
+
+def _cadence(options: DeviceOptions, tag: str) -> Micros:
+    """µs between two readings of a tag: its scan; where the device publishes, the slower of sampling and publishing."""
+    publishing = getattr(options, "publishing", 0)
+    return max(publishing, options.period(tag) - publishing)
 
 
 def _reading(tag: str, held: _Held, source_time: Micros | None) -> Reading:

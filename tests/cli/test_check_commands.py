@@ -38,6 +38,18 @@ def test_a_fault_of_the_configuration_is_exit_78_with_its_place(edge_agent: Run,
     assert (told["ok"], fault["line"], fault["severity"]) == (False, 17, "error")
 
 
+def test_a_code_is_explained_without_a_network(edge_agent: Run) -> None:
+    assert edge_agent("explain", "e102").stdout.startswith("E102: A key written twice\n")
+    assert json.loads(edge_agent("explain", "E102", "-o", "json").stdout)["title"] == "A key written twice"
+    unknown = edge_agent("explain", "E1O2")
+    assert unknown.exit_code == ExitCode.USAGE
+    assert "did you mean" in unknown.stderr
+
+
+def test_the_schema_is_json(edge_agent: Run) -> None:
+    assert json.loads(edge_agent("config", "schema").stdout)["title"] == "edge-agent.yaml"
+
+
 @pytest.mark.parametrize("name", ["validate", "run", "once", "status", "test", "tail"])
 def test_a_missing_configuration_is_exit_78_and_says_what_to_do(edge_agent: Run, name: str) -> None:
     done = edge_agent(name)

@@ -18,7 +18,7 @@ from edge_agent.cli.ui import Ui
 from .conftest import PROGRAM, program
 
 Run = Callable[..., Result]
-COMMANDS = ["init", "validate", "test", "replay", "once", "run", "status", "tail", "version"]
+COMMANDS = ["init", "validate", "explain", "test", "replay", "once", "run", "status", "tail", "version"]
 
 
 def test_help_imports_nothing_heavy() -> None:

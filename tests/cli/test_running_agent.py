@@ -3,12 +3,14 @@
 import json
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import Result
 
 from edge_agent.cli.exits import ExitCode
-from edge_agent.cli.status import screen, troubles
+from edge_agent.cli.status import screen, stamped, troubles
 from edge_agent.cli.ui import Ui
 
 from .conftest import program
@@ -51,10 +53,10 @@ def test_an_agent_that_is_told_to_stop_stops_cleanly(
     assert out == ""
 
 
-def test_without_an_agent_status_and_tail_are_exit_69(configuration: Path) -> None:
+def test_without_an_agent_status_and_tail_are_exit_69(edge_agent: Callable[..., Result], configuration: Path) -> None:
     for name in ("status", "tail"):
-        done = program(name, str(configuration))
-        assert done.returncode == ExitCode.UNREACHABLE
+        done = edge_agent(name, str(configuration))
+        assert done.exit_code == ExitCode.UNREACHABLE
         assert "no agent is running with this configuration" in done.stderr
         assert "edge-agent run" in done.stderr
 
@@ -71,7 +73,17 @@ TOLD = {
             "message": "no answer in 1 s", "tags": 3, "bad": {},
         },
     },
-    "machines": {"press-1": {"state": "running", "since": "2026-03-02T01:14:07.000Z", "counters": {}}},
+    "machines": {
+        "press-1": {
+            "state": "fault", "since": 1_772_413_200_000_000,
+            "counters": {"main": {"totals": {"total": 7}, "raw": {}}},
+            "downtime": {
+                "id": "dt-e.1", "since": 1_772_413_200_000_000, "class": "stop", "category": "breakdown",
+                "reason": {"code": "12", "text": "Guard open", "source": "plc"},
+            },
+        },
+        "oven-1": {"counters": {}, "gaps": {"oven-1": {"since": 1_772_413_200_000_000, "cause": "comms_loss"}}},
+    },
     "broker": {
         "status": "DOWN", "url": "mqtts://mom:8883", "confirmed": 17, "last_confirmed_at": None, "code": "B601",
         "message": "login refused",
@@ -89,6 +101,12 @@ def test_everything_that_needs_a_person_is_named() -> None:
     ]
 
 
+def test_times_in_json_are_rfc_3339() -> None:
+    machine = stamped(TOLD)["machines"]["press-1"]
+    assert machine["since"] == machine["downtime"]["since"] == "2026-03-02T01:00:00.000Z"
+    assert machine["counters"]["main"]["totals"] == {"total": 7}
+
+
 def test_the_status_screen_says_how_fresh_the_data_are() -> None:
     lines = screen(Ui(), TOLD, troubles(TOLD))
     assert lines[0] == "agent    a1, version 1.0, up 1 h 2 min, configuration abc"
@@ -96,4 +114,9 @@ def test_the_status_screen_says_how_fresh_the_data_are() -> None:
     assert "last good value 0.4 s ago" in lines[2]
     assert "last good value 3 min 12 s ago" in lines[3]
     assert lines[3].endswith("3/3 tags good: C502 no answer in 1 s")
+    assert lines[5].split()[:2] == ["press-1", "fault"]
+    assert "downtime stop breakdown since" in lines[5]
+    assert lines[5].endswith("(Guard open); main {total: 7}")
+    assert "no state yet" in lines[6]
+    assert lines[6].endswith("(comms_loss)")
     assert "buffer   12 events waiting, 3.4 KiB, oldest 1 min 1 s, 81% full" in lines

@@ -328,6 +328,17 @@ def test_a_value_is_read_as_the_tags_type(type_: str, written: Any, read: Any) -
     assert (value, type(value)) == (read, type(read))
 
 
+def test_a_device_that_publishes_is_read_at_each_publishing() -> None:
+    class Publishing(Device):
+        publishing: int = 2 * SECOND
+
+        def period(self, tag: str) -> int:
+            return SECOND + self.publishing
+
+    seen, _ = play({"at": "0s", "a": 1}, until=4, devices={"d": device(Publishing, a="")})
+    assert seen[1:] == ["0s d: a=1", "2s d: a=1", "4s d: a=1"]
+
+
 def test_modbus_has_no_source_time() -> None:
     class Times(Witness):
         def step(self, state: State, batch: Batch, now: Instant) -> Outcome:
