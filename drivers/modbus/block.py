@@ -11,9 +11,10 @@ from itertools import repeat
 from typing import Any
 
 from drivers.base import Quality, Reading, Value
+from drivers.modbus.encoding import Encoding
 from drivers.modbus.mbap import question
 from drivers.modbus.plan import Request
-from drivers.modbus.registers import Encoding, Layout
+from drivers.modbus.registers import Layout
 
 _reading: Any = partial(tuple.__new__, Reading)
 """`Reading` from a tuple of its five fields, without a Python call per reading."""

@@ -8,6 +8,7 @@ everyone who was waiting meanwhile fails with it, rather than each trying again 
 """
 
 import asyncio
+import socket
 from collections.abc import Sequence
 
 from drivers.modbus.mbap import Answer, MbapConnection, Question
@@ -68,15 +69,27 @@ class Line:
             raise self._failure.with_traceback(None)
         try:
             async with asyncio.timeout(limit):
-                _, self._connection = await asyncio.get_running_loop().create_connection(
-                    MbapConnection, self._host, self._port
-                )
+                self._connection = await _open(self._host, self._port)
         except OSError as error:  # TimeoutError is one
             self._failures += 1
             self._failure = error
             raise
         self.generation += 1
         return self._connection
+
+
+async def _open(host: str, port: int) -> MbapConnection:
+    """Connect to the first address of the host that accepts. Raises what the last one raised."""
+    loop = asyncio.get_running_loop()
+    refused: OSError = OSError(f"{host} has no address")
+    for family, _, _, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        try:
+            _, connection = await loop.create_connection(MbapConnection, str(address[0]), port, family=family)
+        except OSError as error:
+            refused = error
+        else:
+            return connection
+    raise refused
 
 
 class Lines:

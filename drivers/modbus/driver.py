@@ -11,12 +11,12 @@ from typing import NamedTuple
 from drivers.base import Batch, Micros, Reading
 from drivers.modbus.block import Block
 from drivers.modbus.connection import Line
+from drivers.modbus.encoding import of_tag
 from drivers.modbus.faults import NOBODY_THERE, WRONG_ADDRESS, detail, not_connected, translate, unit_silent
 from drivers.modbus.learned import Learned
 from drivers.modbus.mbap import Answer, Closed, NoAnswer, Question, Unfit
 from drivers.modbus.options import ModbusDevice
 from drivers.modbus.plan import Field, Limits, Request, halves, plan
-from drivers.modbus.registers import encoding
 from drivers.ticker import Ticker
 
 _MOST_SCANS = 64
@@ -63,7 +63,7 @@ class ModbusDriver:
         self._ticker = Ticker(device.period(tag) for tag in device.tags)
         self._fields = [Field(name, *tag.address, tag.registers) for name, tag in device.tags.items()]
         self._encodings = {
-            name: encoding(tag, device.word_order, device.byte_order) for name, tag in device.tags.items()
+            name: of_tag(tag, device.word_order, device.byte_order) for name, tag in device.tags.items()
         }
         self._deadbands = {name: tag.deadband for name, tag in device.tags.items() if tag.deadband}
         self._reported: dict[str, Reading] = {}

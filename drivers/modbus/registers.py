@@ -1,19 +1,19 @@
 """From the bytes of an answer to the values of tags. Pure.
 
 A block (the data of one request) is decoded as a whole: the layout is compiled once into `struct` formats, so a
-value costs one slot of one `unpack` and no Python call unless it needs scaling, text, BCD or a look at NaN. Byte
+value costs one slot of one `unpack`, and what remains to be done (see `encoding`) is done for all alike at once. Byte
 and word orders other than big-endian are one reordering of the block's bytes before that.
 """
 
-import math
 import operator
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from drivers.base import Value
-from drivers.modbus.options import ModbusTag, Order, Type
+from drivers.modbus.encoding import Convert, Encoding, conversion
+from drivers.modbus.options import Order, Type
 from drivers.modbus.plan import Field, Request
 
 _FORMATS: Mapping[Type, str] = {
@@ -33,33 +33,8 @@ _BITS = [tuple(bool(byte >> bit & 1) for bit in range(8)) for byte in range(256)
 
 Bad: TypeAlias = Mapping[int, str]
 """Position of a tag in the request → why its value is no value."""
-_Finish: TypeAlias = Callable[[Any], Value]
 _Raw: TypeAlias = tuple[Any, ...]
-
-
-class Encoding(NamedTuple):
-    """How one tag's registers become a value: everything of the tag but its address."""
-
-    kind: Type = "uint16"
-    word_order: Order = "big"
-    byte_order: Order = "big"
-    bit: int | None = None
-    mask: int | None = None
-    scale: float | None = None
-    offset: float | None = None
-
-
-def encoding(tag: ModbusTag, word_order: Order, byte_order: Order) -> Encoding:
-    """The tag's encoding; the orders are the device's, for a tag that names none."""
-    return Encoding(
-        tag.kind,
-        tag.word_order or word_order,
-        tag.byte_order or byte_order,
-        tag.bit,
-        tag.mask,
-        tag.scale,
-        tag.offset,
-    )
+_Pick: TypeAlias = Callable[[_Raw], _Raw]
 
 
 class Layout:
@@ -72,25 +47,49 @@ class Layout:
         """Bytes that the answer must have."""
         if request.table.bits:
             self._unpack = _bits_of([field.start - request.start for field in request.fields])
-            self._finish: list[tuple[int, _Finish]] = []
+            self._conversions: list[tuple[list[int], _Pick, Convert]] = []
         else:
             self._unpack = _registers_of(request, kinds)
-            self._finish = [(at, how) for at, kind in enumerate(kinds) if (how := _finisher(kind)) is not None]
+            self._conversions = _conversions_of(kinds)
 
     def values(self, data: bytes) -> tuple[Sequence[Value | None], Bad]:
         """(a value or None per field, reasons of those without). `data` has `size` bytes."""
         raw = self._unpack(data)
-        if not self._finish:
+        if not self._conversions:
             return raw, {}
         values: list[Value | None] = list(raw)
         bad: dict[int, str] = {}
-        for at, finish in self._finish:
+        for positions, pick, convert in self._conversions:
             try:
-                values[at] = finish(raw[at])
-            except ValueError as error:
-                values[at] = None
-                bad[at] = str(error)
+                for at, value in zip(positions, convert(pick(raw)), strict=True):
+                    values[at] = value
+            except ValueError:
+                _convert_each(positions, raw, convert, values, bad)
         return values, bad
+
+
+def _convert_each(
+    positions: Sequence[int], raw: _Raw, convert: Convert, values: list[Value | None], bad: dict[int, str]
+) -> None:
+    """One by one, to tell the values from those that are none."""
+    for at in positions:
+        try:
+            (values[at],) = convert((raw[at],))
+        except ValueError as error:
+            values[at] = None
+            bad[at] = str(error)
+
+
+def _conversions_of(kinds: Sequence[Encoding]) -> list[tuple[list[int], _Pick, Convert]]:
+    """Fields that are converted alike are converted together."""
+    groups: dict[Encoding, list[int]] = {}
+    for at, kind in enumerate(kinds):
+        groups.setdefault(kind._replace(word_order="big", byte_order="big"), []).append(at)
+    return [
+        (positions, _picker(positions), convert)
+        for kind, positions in groups.items()
+        if (convert := conversion(kind)) is not None
+    ]
 
 
 def _bits_of(positions: Sequence[int]) -> Callable[[bytes], _Raw]:
@@ -161,84 +160,8 @@ class _Layer:
         return lambda data: plain(bytes(reorder(data)))
 
 
-def _picker(positions: Sequence[int]) -> Callable[[_Raw], _Raw]:
+def _picker(positions: Sequence[int]) -> _Pick:
     if len(positions) == 1:
         only = positions[0]
         return lambda values: (values[only],)
     return operator.itemgetter(*positions)
-
-
-def _finisher(kind: Encoding) -> _Finish | None:
-    """What remains to be done for one value after unpacking; it raises ValueError with the reason for BAD."""
-    steps: list[_Finish] = []
-    if kind.bit is not None:
-        steps.append(_bit(kind.bit))
-    elif kind.kind == "bool":
-        steps.append(bool)
-    elif kind.kind == "string":
-        steps.append(_text)
-    elif kind.kind in ("bcd16", "bcd32"):
-        steps.append(_bcd)
-    elif kind.kind in ("float32", "float64"):
-        steps.append(_finite)
-    if kind.mask is not None:
-        steps.append(_masked(kind.mask))
-    if kind.scale is not None or kind.offset is not None:
-        steps.append(_scaled(kind.scale, kind.offset, exact=kind.kind not in ("float32", "float64")))
-    if len(steps) < 2:
-        return steps[0] if steps else None
-
-    def finish(raw: Any) -> Value:
-        value: Value = raw
-        for step in steps:
-            value = step(value)
-        return value
-
-    return finish
-
-
-def _bit(number: int) -> _Finish:
-    return lambda word: bool(word >> number & 1)
-
-
-def _masked(mask: int) -> _Finish:
-    shift = (mask & -mask).bit_length() - 1
-    return lambda word: (word & mask) >> shift
-
-
-def _text(raw: Any) -> str:
-    try:
-        text: str = raw.split(b"\0", 1)[0].decode().rstrip(" ")
-    except UnicodeDecodeError:
-        raise ValueError("not text") from None
-    return text
-
-
-def _bcd(raw: Any) -> int:
-    try:
-        return int(f"{raw:x}")
-    except ValueError:
-        raise ValueError("not a BCD number") from None
-
-
-def _finite(raw: Any) -> float:
-    value: float = raw
-    if not math.isfinite(value):
-        raise ValueError("not a number")
-    return value
-
-
-def _scaled(scale: float | None, offset: float | None, *, exact: bool) -> _Finish:
-    """`raw × scale + offset`. For whole numbers the result has the decimals that scale and offset are written with:
-    3 × 0.1 is 0.3 and not 0.30000000000000004."""
-    factor, shift = 1 if scale is None else scale, 0 if offset is None else offset
-    if not exact:
-        return lambda raw: _finite(raw * factor + shift)
-    decimals = max(_decimals(factor), _decimals(shift))
-    return lambda raw: round(raw * factor + shift, decimals)
-
-
-def _decimals(number: float) -> int:
-    digits, _, exponent = repr(float(number)).partition("e")
-    fraction = digits.partition(".")[2].rstrip("0")
-    return max(0, len(fraction) - int(exponent or 0))

@@ -9,8 +9,9 @@ from pymodbus.client.mixin import ModbusClientMixin
 from drivers.base import Quality
 from drivers.modbus.addresses import Table
 from drivers.modbus.block import Block
+from drivers.modbus.encoding import Encoding
 from drivers.modbus.plan import Field, Limits, plan
-from drivers.modbus.registers import Encoding, Layout
+from drivers.modbus.registers import Layout
 
 
 def decode(data: str, *encodings: Encoding, starts=None, sizes=None):

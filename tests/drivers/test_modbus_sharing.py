@@ -114,9 +114,10 @@ async def test_units_that_wait_for_a_dead_host_fail_together_and_not_one_after_t
     assert all(f"oven-{n} (127.0.0.1:" in str(error) for n, error in enumerate(results, 1))
 
 
-async def test_a_host_where_nothing_listens_is_refused_and_says_what_to_check():
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_host_where_nothing_listens_is_refused_and_says_what_to_check(host):
     with pytest.raises(DriverError) as raised:
-        await Drivers().open("oven-1", device(f"tcp://127.0.0.1:{free_port()}", 1)).connect()
+        await Drivers().open("oven-1", device(f"tcp://{host}:{free_port()}", 1)).connect()
     assert (raised.value.code, raised.value.reason) == ("C501", "refused")
     assert str(raised.value).endswith("nothing listens there. Is the Modbus server enabled on the PLC?")
 
