@@ -19,6 +19,7 @@ from benchmarks.report import Figure, percentile
 from edge_agent.clock import parse_rfc3339
 from tests.agent_process import agent
 from tests.servers_mqtt import Sink, mosquitto
+from tests.waiting import free_port
 
 TAGS = 1000
 PERIOD_MS = 100
@@ -69,7 +70,7 @@ def opcua_config(port: int, broker: int) -> str:
 
 
 async def modbus(seconds: float) -> AsyncIterator[Figure]:
-    async with node("registers.js", str(PERIOD_MS)) as plc:
+    async with node("registers.js", str(PERIOD_MS), str(free_port())) as plc:
         requests = 0
 
         async def counted() -> None:
