@@ -66,17 +66,14 @@ class ControlServer:
         task.set_name("control client")
         self._clients.add(task)
         try:
-            if len(self._clients) > CONNECTIONS:
-                await _refuse(writer, "busy", f"the agent already talks to {CONNECTIONS} clients")
-            else:
-                await self._answer(reader, writer)
+            await self._answer(reader, writer, busy=len(self._clients) > CONNECTIONS)
         except (ConnectionError, TimeoutError):
             pass  # the client went away: nothing to tell it
         finally:
             self._clients.discard(task)
             writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, busy: bool) -> None:
         try:
             async with asyncio.timeout(REQUEST_TIME):
                 line = await reader.readline()
@@ -85,6 +82,9 @@ class ControlServer:
             request = decode(line)
         except ValueError as error:  # malformed, or too long
             await _refuse(writer, "invalid", str(error))
+            return
+        if busy:  # told after the request was read: closing before that would take the answer away from the client
+            await _refuse(writer, "busy", f"the agent already talks to {CONNECTIONS} clients")
             return
         if self._token is not None and not _same(request.pop("token", None), self._token):
             await _refuse(writer, "denied", "the token is not that of this agent")

@@ -282,7 +282,7 @@ class Drive:
 
 
 def _cadence(options: DeviceOptions, tag: str) -> Micros:
-    """µs between two readings of a tag: its scan; where the device publishes, the slower of sampling and publishing."""
+    """µs between two readings of a tag: its scan, or the slower of sampling and publishing."""
     publishing = getattr(options, "publishing", 0)
     return max(publishing, options.period(tag) - publishing)
 
