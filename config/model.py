@@ -101,8 +101,11 @@ class Site(Options):
     """Where the agent stands (ISA-95 equipment hierarchy)."""
 
     enterprise: Name
+    """First level of the asset path."""
     site: Name
+    """The plant; the level below `enterprise`, and in topics."""
     area: Name
+    """Part of the plant, e.g. a hall or a department."""
     timezone: Annotated[str, AfterValidator(time_zone)] = "UTC"
     """IANA name, e.g. Asia/Shanghai."""
 
@@ -113,6 +116,7 @@ class Mqtt(Options):
     url: str = "mqtt://127.0.0.1:1883"
     """mqtt:// only on loopback or with `insecure: true`; mqtts:// otherwise."""
     username: str | None = None
+    """Login at the broker."""
     password: Secret | str | None = Field(default=None, repr=False)
     """`{credential: NAME}`, `{file: PATH}` or `{env: NAME}`; plain text draws a warning."""
     ca_file: File | None = None
@@ -120,11 +124,13 @@ class Mqtt(Options):
     cert_file: File | None = None
     """The agent's own certificate, with `key_file`."""
     key_file: File | None = None
+    """Key of `cert_file`."""
     insecure: bool = False
     """Allows mqtt:// to another computer: everyone on the network can read and forge."""
     protocol: Annotated[
         Literal["5", "3.1.1"], BeforeValidator(mqtt_version), WithJsonSchema({"enum": [5, "5", "3.1.1"]})
     ] = "5"
+    """Version of MQTT: 5 or 3.1.1."""
     client_id: str | None = None
     """Default: `edge-agent-<agent id>`."""
     topic_root: Annotated[str, AfterValidator(topic)] = "ea/v1"
@@ -134,6 +140,7 @@ class Mqtt(Options):
     window: Annotated[int, Field(ge=1, le=100)] = 100
     """Messages that may be on the way unconfirmed."""
     keepalive: Annotated[Duration, between("1s", "18h")] = 15_000_000
+    """Longest silence on the connection before both sides ask whether the other is there."""
     timeout: Annotated[Duration, between("100ms", "10min")] = 10_000_000
     """Longest wait for CONNACK or PUBACK before the connection is given up."""
 
@@ -150,6 +157,7 @@ class Buffer(Options):
     """Where events wait until they are confirmed."""
 
     path: File = "data/buffer.db"
+    """The database; relative to the folder of this file."""
     max_size: Annotated[Size, between("1MiB", "1024GiB")] = 4 << 30
     """When it is full the oldest go, and a data.loss event says so."""
     keep_sent: Duration = 72 * 3_600_000_000
@@ -162,7 +170,9 @@ class Backoff(Options):
     """Waits between attempts to connect, doubled each time."""
 
     initial: Annotated[Duration, between("10ms", "1h")] = 1_000_000
+    """Before the second attempt."""
     max: Annotated[Duration, between("10ms", "1h")] = 30_000_000
+    """The longest."""
 
     @model_validator(mode="after")
     def _grows(self) -> "Backoff":
@@ -177,7 +187,9 @@ class TagOptions(Options):
     unit: str | None = None
     """UN/ECE Rec. 20 code, e.g. KWH, CEL, BAR."""
     scale: float | None = None
+    """The raw value is multiplied by this."""
     offset: float | None = None
+    """Added after `scale`."""
     deadband: float | None = None
     """Changes smaller than this are not reported, in the tag's unit after scaling."""
     scan: Annotated[Duration, between("1ms", "1d")] | None = None
@@ -202,12 +214,15 @@ class DeviceOptions(Options):
     """
 
     driver: str
+    """The protocol that the device speaks."""
     scan: Annotated[Duration, between("1ms", "1d")] = 1_000_000
     """How often tags are read that have no `scan` of their own."""
     timeout: Annotated[Duration, between("1ms", "10min")] = 1_000_000
     """Longest wait for one answer."""
     backoff: Backoff = Backoff()
+    """Waits between attempts to connect."""
     tags: Mapping[Name, Any]
+    """What is read: name → address and type."""
 
     protocol: ClassVar[str] = ""
     """Word of `connection.changed`: opcua, modbus_tcp, modbus_rtu."""
@@ -235,6 +250,7 @@ class Rule(Options):
     """First true rule wins; the last has no `when`."""
 
     state: State
+    """The state while this rule is the first true one."""
     when: str | None = None
     """Expression over tags; the last rule has none."""
     reason: str | None = None
@@ -251,9 +267,11 @@ class StateOptions(Options):
     default: State = State.UNKNOWN
     """State of a value that is not in `map`."""
     rules: tuple[Rule, ...] | None = None
+    """Expressions over tags, tried from the top; instead of `from` and `map`."""
     debounce: Mapping[Annotated[str, AfterValidator(_debounced)], Duration] = {}
     """State or `default` → time; built in: default 1s, fault 0s."""
     min_duration: Duration = 0
+    """A state that lasts shorter is counted to the one before; 0s is off."""
 
     @model_validator(mode="after")
     def _one_form(self) -> "StateOptions":
@@ -280,12 +298,17 @@ class Counter(Options):
     """Registers of one counter group (event model §4)."""
 
     total: TagRef | None = None
+    """Tag that counts every part."""
     good: TagRef | None = None
+    """Tag that counts good parts."""
     scrap: TagRef | None = None
+    """Tag that counts parts that were thrown away."""
     rework: TagRef | None = None
+    """Tag that counts parts to be mended."""
     wrap: Annotated[int, Field(ge=2, le=1 << 64)] | None = None
     """Values until roll-over; default from the tag's type (2^16, 2^32)."""
     wrap_to: Literal[0, 1] = 0
+    """First value after the roll-over."""
     max_rate: Annotated[Rate, Field(gt=0)] = 10.0
     """More than this cannot be produced: a larger step is not believed."""
     resets: Literal["never", "order", "shift", "unknown"] = "unknown"
@@ -301,6 +324,7 @@ class Counter(Options):
     assume_good: bool = False
     """Without a good register: total minus scrap is good."""
     parts_per_count: Annotated[int, Field(ge=1)] = 1
+    """Parts made in one count, e.g. cavities of a mould."""
 
     @model_validator(mode="after")
     def _counts_something(self) -> "Counter":
@@ -313,7 +337,9 @@ class Reason(Options):
     """What a reason code of the machine means."""
 
     text: str | None = None
+    """What people call it."""
     category: Category | None = None
+    """Whose stop it is; default: by the machine's state."""
 
 
 class DowntimeOptions(Options):
@@ -333,8 +359,11 @@ class Measurement(Options):
     """A sample set: `every: 1s` (interval) or `on: change`."""
 
     tags: Annotated[tuple[TagRef, ...], Field(min_length=1)]
+    """Values that are sent together."""
     every: Annotated[Duration, between("1ms", "1d")] | None = None
+    """Sent at this interval."""
     on: Literal["change"] | None = None
+    """Sent when a value changes."""
     deadband: Annotated[float, Field(ge=0)] | None = None
     """With `on: change`: smaller changes are not reported."""
 
@@ -351,14 +380,19 @@ class MachineOptions(Options):
     """One machine (ISA-95 work unit), its template already expanded."""
 
     line: Name
+    """The production line; the level above the machine in the asset path."""
     device: Name
     """Name of the device that bare tag names belong to."""
     state: StateOptions | None = None
+    """Where the machine's state comes from."""
     counters: Mapping[Name, Counter] = {}
+    """Groups of production counters; most machines have one, called main."""
     downtime: DowntimeOptions | None = None
+    """How stops are told apart and named; without it with the defaults."""
     ideal_cycle: Annotated[Duration, between("1ms", "30d")] | None = None
     """Time for one part at full speed."""
     measurements: Mapping[Name, Measurement] = {}
+    """Sets of values that are sent as they are."""
     comms_timeout: Annotated[Duration, between("100ms", "1d")] | Literal["auto"] = "auto"
     """Without a good sample for so long the state is unknown; auto is max(3 × scan, 10 s)."""
     settle: Duration = 5_000_000
@@ -373,13 +407,21 @@ class Test(Options):
     """One story of `tests:`; its language is that of `edge_agent/replay`."""
 
     name: str
+    """The sentence that it proves."""
     machine: Name
+    """The machine it is about."""
     start: str = "2026-03-02T00:00:00Z"
+    """Wall-clock time of offset 0s."""
     given: tuple[Mapping[str, Any], ...]
+    """What the tags say, line by line: `{at: 10s, status: 8}`; a value holds until it is named again."""
     until: Duration | None = None
+    """End of the story; timers run up to it."""
     expect: tuple[Mapping[str, Any], ...] = ()
+    """Events in order, each by its `type` and the fields that matter."""
     only: tuple[str, ...] = ()
+    """Of these families no other events may occur."""
     never: tuple[str, ...] = ()
+    """Types that may not occur at all."""
 
 
 class Config(Options):
