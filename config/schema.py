@@ -161,7 +161,8 @@ def _optional(part: Json) -> Json:
     found = {key: value for key, value in part.items() if key not in ("required", "minItems")}
     if isinstance(found.get("properties"), dict) and found.get("type") == "object":
         found["properties"] = {
-            name: {"anyOf": [value, {"type": "null"}]} for name, value in found["properties"].items()
+            name: {"anyOf": [value, {"type": "null"}], **_outside(value)}
+            for name, value in found["properties"].items()
         }
     if isinstance(found.get("additionalProperties"), dict):
         found["additionalProperties"] = {"anyOf": [found["additionalProperties"], {"type": "null"}]}
@@ -174,8 +175,12 @@ def _or_variable(part: Json) -> Json:
     narrow = kind in ("integer", "number", "boolean") or (kind == "string" and "pattern" in part)
     if not (narrow or "enum" in part or "const" in part):
         return part
-    outside: Json = {key: part[key] for key in ("description", "default", "title") if key in part}
-    return {"anyOf": [part, _VARIABLE], **outside}
+    return {"anyOf": [part, _VARIABLE], **_outside(part)}
+
+
+def _outside(part: Json) -> Json:
+    """What an editor shows, beside an anyOf around the part."""
+    return {key: part[key] for key in ("description", "default", "title") if key in part}
 
 
 def _models(roots: list[type[BaseModel]]) -> dict[str, type[BaseModel]]:
