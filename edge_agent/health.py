@@ -13,6 +13,8 @@ from drivers.base import Batch, Quality, Reading
 from edge_agent.clock import Clock
 from edge_agent.delivery.publisher import PublishError, Rejected
 
+_BAD = Quality.BAD
+
 
 class Link(StrEnum):
     """Status words of `connection.changed` (event model §2.11)."""
@@ -44,8 +46,8 @@ class DeviceHealth:
         readings = batch.readings
         self.batches += 1
         self.readings += len(readings)
-        self.latest.update([(reading.tag, (reading, now)) for reading in readings])
-        failed = [reading for reading in readings if reading.quality is Quality.BAD]
+        self.latest.update([(reading[0], (reading, now)) for reading in readings])
+        failed = [reading for reading in readings if reading[2] is _BAD]
         if len(failed) < len(readings):
             self.last_good_at = now
         if failed or self.bad:
