@@ -1,5 +1,7 @@
 """OPC UA devices: one subscription per device. Importing this package does not import asyncua."""
 
+from datetime import datetime
+
 from config.model import DeviceOptions
 from drivers.base import Driver, DriverSpec
 
@@ -12,7 +14,7 @@ class Opcua:
     """
 
     def __init__(self) -> None:
-        self._starts: dict[str, int] = {}
+        self._starts: dict[str, datetime] = {}
 
     @property
     def options(self) -> type[DeviceOptions]:

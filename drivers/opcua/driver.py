@@ -19,11 +19,13 @@ connection is lost, also when the socket looks healthy.
 import asyncio
 import math
 from collections.abc import Iterable, MutableMapping
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaerrors import UaStatusCodeError
 
 from config.errors import Problem
@@ -47,17 +49,19 @@ _NAMESPACES = 0
 """Client handle of the watched list of namespaces; tags count from 1."""
 _NAMESPACE_ARRAY, _START_TIME, _ITEMS_PER_CALL = 2255, 2257, 11714
 _MOST_PER_CALL = 1000
-_AGAIN = frozenset((0x800A0000, 0x80850000))
-"""BadTimeout, BadRequestTimeout: this publish request is over, the subscription is not."""
+_AGAIN = frozenset((StatusCodes.BadTimeout, StatusCodes.BadRequestTimeout))
+"""This publish request is over, the subscription is not."""
 
 
 class OpcuaDriver:
     """See `drivers.base.Driver`. `starts` outlives the connection: StartTime of each device's server."""
 
-    def __init__(self, name: str, options: OpcuaDevice, *, starts: MutableMapping[str, int] | None = None) -> None:
+    def __init__(
+        self, name: str, options: OpcuaDevice, *, starts: MutableMapping[str, datetime] | None = None
+    ) -> None:
         self._name = name
         self._options = options
-        self._starts: MutableMapping[str, int] = {} if starts is None else starts
+        self._starts: MutableMapping[str, datetime] = {} if starts is None else starts
         user = None if options.identity is None else options.identity.username
         self._failures = Failures(name, options.endpoint, options.timeout, user)
         self._nodes = {tag: parse_node(tag_options.node) for tag, tag_options in options.tags.items()}
@@ -174,12 +178,11 @@ class OpcuaDriver:
         self._namespaces = [str(uri) for uri in namespaces or ()]
         if isinstance(most, int) and most > 0:
             self._per_call = min(most, _MOST_PER_CALL)
-        if not hasattr(started, "timestamp"):
+        if not isinstance(started, datetime):
             return False
-        start = int(started.timestamp() * 1e6)
         before = self._starts.get(self._name)
-        self._starts[self._name] = start
-        return before is not None and before != start
+        self._starts[self._name] = started
+        return before is not None and before != started
 
     async def _subscribe(self, session: Session) -> None:
         publishing = self._options.publishing / 1000
@@ -215,13 +218,20 @@ class OpcuaDriver:
             self._handle += 1
             sampling = self._options.sampling_of(tag) / 1000
             asked.append((tag, _item(node, self._handle, sampling, self._options.queue_of(tag))))
-        for start in range(0, len(asked), self._per_call):
-            part = asked[start : start + self._per_call]
+        while asked:
+            part = asked[: self._per_call]
             parameters = ua.CreateMonitoredItemsParameters()
             parameters.SubscriptionId = self._subscription
             parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
             parameters.ItemsToCreate = [request for _, request in part]
-            results = await session.monitor(parameters)
+            try:
+                results = await session.monitor(parameters)
+            except UaStatusCodeError as error:
+                if error.code != StatusCodes.BadTooManyOperations or self._per_call == 1:
+                    raise
+                self._per_call = (len(part) + 1) // 2 if len(part) > 1 else 1  # it did not tell its limit
+                continue
+            del asked[: len(part)]
             for (name, request), result in zip(part, results, strict=True):
                 if name is None:
                     continue

@@ -13,7 +13,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from config.errors import Problem
 from config.kinds import File, Name, Options
 from config.model import DeviceOptions, Secret, TagOptions, Warned
-from config.units import Duration
+from config.units import Duration, between
 
 PORT = 4840
 """Registered port of opc.tcp."""
@@ -102,7 +102,7 @@ class OpcuaTag(TagOptions):
     """`nsu=<namespace uri>;s=…` (also `i= g= b=`); `ns=<index>` moves when a PLC program is downloaded."""
     type: Type
     """What the value must be; a server that sends something that does not fit makes the tag BAD."""
-    sampling: Duration | None = None
+    sampling: Annotated[Duration, between("1ms", "1h")] | None = None
     """How often the server looks at the value; default: that of the device."""
     queue: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Values the server keeps between two publishings; default: at least 10, and 4 × publishing / sampling."""
@@ -137,7 +137,7 @@ class OpcuaDevice(DeviceOptions):
     driver: Literal["opcua"] = "opcua"
     url: str
     """`opc.tcp://host:4840`"""
-    timeout: Duration = 4_000_000
+    timeout: Annotated[Duration, between("10ms", "10min")] = 4_000_000
     """Longest wait for one answer."""
     security: Annotated[
         Annotated[Literal["none"], Tag("none")] | Annotated[Security, Tag("protected")], Discriminator(_which)
@@ -146,9 +146,9 @@ class OpcuaDevice(DeviceOptions):
     insecure: bool = False
     """Allows what others on the network can read or change."""
     identity: Identity | None = None
-    publishing: Annotated[Duration, Field(ge=10_000)] = 500_000
+    publishing: Annotated[Duration, between("10ms", "1h")] = 500_000
     """How often the server sends what changed."""
-    sampling: Annotated[Duration, Field(ge=1_000)] | None = None
+    sampling: Annotated[Duration, between("1ms", "1h")] | None = None
     """How often the server looks at a value; default: half of `publishing`."""
     tags: Mapping[Name, OpcuaTag]
 

@@ -128,8 +128,10 @@ async function start() {
         serverCertificateManager: manager,
         userManager: {isValidUser: (name, password) => name in users && users[name] === password},
         allowAnonymous: anonymous,
-        securityPolicies: [SecurityPolicy.None, SecurityPolicy.Basic256Sha256],
-        securityModes: [MessageSecurityMode.None, MessageSecurityMode.SignAndEncrypt],
+        securityPolicies: [
+            SecurityPolicy.None, SecurityPolicy.Basic256Sha256, SecurityPolicy.Aes128_Sha256_RsaOaep, SecurityPolicy.Aes256_Sha256_RsaPss,
+        ],
+        securityModes: [MessageSecurityMode.None, MessageSecurityMode.Sign, MessageSecurityMode.SignAndEncrypt],
         serverCapabilities: {maxSessions},
         disableDiscovery: true,
         nodeset_filename: [],
