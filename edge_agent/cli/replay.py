@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 DEFAULT_START = "2026-03-02T00:00:00Z"
 
+Samples = Annotated[
+    Path,
+    typer.Argument(metavar="SAMPLES", help="CSV at,tag,value[,quality[,source_at]] or JSON Lines; - for stdin."),
+]
 Machine = Annotated[str | None, typer.Option("--machine", "-m", help="Only this machine; bare tags are its own.")]
 Start = Annotated[
     str | None, typer.Option("--start", metavar="TIME", help="Time of offset 0; default: the first sample's time.")
@@ -34,7 +38,7 @@ def register(app: typer.Typer) -> None:
     def replay(
         ui: Ui,
         file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration.")],
-        samples: Annotated[Path, typer.Argument(metavar="SAMPLES", help="CSV or JSON Lines; see the manual.")],
+        samples: Samples,
         machine: Machine = None,
         start: Start = None,
         until: Until = None,

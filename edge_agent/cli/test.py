@@ -35,7 +35,8 @@ def register(app: typer.Typer) -> None:
             if ui.json:
                 results.append(as_json(result, index, where))
             elif result.passed:
-                ui.note(f"{ui.paint('PASS', 'green')}  {result.test.name}")
+                if not ui.quiet:
+                    ui.result(f"{ui.paint('PASS', 'green')}  {result.test.name}")
             else:
                 ui.result(f"{ui.paint('FAIL', 'red')}  {result.test.name}  ({where.of(index)})")
                 ui.result("\n".join(told(result, index, where)))

@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,6 @@ from typing import Any, NamedTuple
 _COLUMNS = ("at", "tag", "value", "quality", "source_at")
 _EVENTS = frozenset({"device", "plc", "agent", "clock"})
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
-_LONGEST_LINE = 1 << 20
 
 TypeOf = Callable[[str], str]
 """Type word of a tag reference; it decides what a text in CSV means. Raises ValueError for an unknown tag."""
@@ -38,9 +38,12 @@ class SampleFault(ValueError):
 
 
 def read_samples(path: Path, type_of: TypeOf) -> list[Sample]:
-    """The whole file. JSON Lines when its name says so or its first character is `{`. Raises OSError, SampleFault."""
-    text = path.read_text(encoding="utf-8-sig", errors="strict") if path != Path("-") else ""
-    return list(parse(text, type_of, json_lines=path.suffix in (".jsonl", ".ndjson", ".json")))
+    """The whole file, or standard input for `-`. JSON Lines when its name says so or its first character is `{`.
+
+    Raises OSError, UnicodeDecodeError, SampleFault.
+    """
+    text = sys.stdin.read() if path == Path("-") else path.read_text(encoding="utf-8-sig")
+    return list(parse(text, type_of, json_lines=path.suffix in (".jsonl", ".ndjson")))
 
 
 def parse(text: str, type_of: TypeOf, *, json_lines: bool = False) -> Iterator[Sample]:

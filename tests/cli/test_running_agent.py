@@ -16,23 +16,25 @@ from edge_agent.cli.ui import Ui
 from .conftest import program
 
 
-def test_status_tail_and_values_of_a_running_agent(running: "subprocess.Popen[str]", configuration: Path) -> None:
-    status = program("status", str(configuration), "-o", "json")
+def test_status_tail_and_values_of_a_running_agent(
+    running: "subprocess.Popen[str]", edge_agent: Callable[..., Result], configuration: Path
+) -> None:
+    status = edge_agent("status", str(configuration), "-o", "json")
     told = json.loads(status.stdout)
-    assert status.returncode == ExitCode.PROBLEM  # nobody answers at the broker's address
+    assert status.exit_code == ExitCode.PROBLEM  # nobody answers at the broker's address
     assert told["agent"]["id"] == "a1"
     assert told["devices"]["press-1"]["status"] == "UP"
     assert told["broker"]["status"] != "UP"
-    text = program("status", str(configuration))
+    text = edge_agent("status", str(configuration))
     assert "press-1" in text.stdout
     assert "buffer" in text.stdout
 
-    events = program("tail", str(configuration), "-n", "2", "-o", "json")
-    assert events.returncode == 0, events.stderr
+    events = edge_agent("tail", str(configuration), "-n", "2", "-o", "json")
+    assert events.exit_code == 0, events.stderr
     assert [json.loads(line)["specversion"] for line in events.stdout.splitlines()] == ["1.0", "1.0"]
 
-    values = program("tail", str(configuration), "--values", "-n", "3")
-    assert values.returncode == 0, values.stderr
+    values = edge_agent("tail", str(configuration), "--values", "-n", "3")
+    assert values.exit_code == 0, values.stderr
     assert any("press-1/note" in line and "急停" in line and "GOOD" in line for line in values.stdout.splitlines())
 
     second = program("run", str(configuration))
