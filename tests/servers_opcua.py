@@ -392,3 +392,25 @@ class Elsewhere:
             yield found
         finally:
             await self.run(manager.__aexit__(None, None, None))
+
+
+def publish_response(*values: Any, sequence: int = 1, status: int | None = None) -> bytes:
+    """A PublishResponse of subscription 7 with one item per `ua.DataValue`, client handles counting from 1; without
+    any a keep-alive; with a status the end of the subscription."""
+    from asyncua import ua
+    from asyncua.ua.ua_binary import struct_to_binary
+
+    answer = ua.PublishResponse()
+    answer.Parameters.SubscriptionId = 7
+    answer.Parameters.AvailableSequenceNumbers = [1, 2]
+    message = answer.Parameters.NotificationMessage
+    message.SequenceNumber = sequence
+    if values:
+        change = ua.DataChangeNotification()
+        change.MonitoredItems = [
+            ua.MonitoredItemNotification(handle, value) for handle, value in enumerate(values, 1)
+        ]
+        message.NotificationData = [change]
+    if status is not None:
+        message.NotificationData = [ua.StatusChangeNotification(Status=ua.StatusCode(status))]
+    return struct_to_binary(answer)

@@ -227,9 +227,9 @@ class OpcuaDriver:
             try:
                 results = await session.monitor(parameters)
             except UaStatusCodeError as error:
-                if error.code != StatusCodes.BadTooManyOperations or self._per_call == 1:
+                if error.code != StatusCodes.BadTooManyOperations or len(part) == 1:
                     raise
-                self._per_call = (len(part) + 1) // 2 if len(part) > 1 else 1  # it did not tell its limit
+                self._per_call = len(part) // 2  # it did not tell its limit
                 continue
             del asked[: len(part)]
             for (name, request), result in zip(part, results, strict=True):

@@ -3,37 +3,17 @@
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from asyncua import ua
-from asyncua.ua.ua_binary import struct_to_binary
 from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.opcua import binary
+from tests.servers_opcua import publish_response as response
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 NOON_TICKS = (NOON - datetime(1601, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 10
-
-
-def response(*values: ua.DataValue, sequence: int = 1, status: Any = None) -> bytes:
-    """A PublishResponse with one item per value, client handles counting from 1."""
-    answer = ua.PublishResponse()
-    answer.Parameters.SubscriptionId = 7
-    answer.Parameters.AvailableSequenceNumbers = [1, 2]
-    message = answer.Parameters.NotificationMessage
-    message.SequenceNumber = sequence
-    message.PublishTime = NOON
-    if values:
-        change = ua.DataChangeNotification()
-        change.MonitoredItems = [
-            ua.MonitoredItemNotification(handle, value) for handle, value in enumerate(values, 1)
-        ]
-        message.NotificationData = [change]
-    if status is not None:
-        message.NotificationData = [ua.StatusChangeNotification(Status=ua.StatusCode(status))]
-    return struct_to_binary(answer)
 
 
 def only(value: ua.DataValue) -> binary.Item:

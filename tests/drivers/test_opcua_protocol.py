@@ -1,0 +1,214 @@
+"""What the driver makes of servers that revise, refuse, skip and end: against a session that follows a script."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from asyncua import ua
+
+from drivers.base import Quality
+from drivers.errors import ConnectionLost
+from drivers.opcua.driver import OpcuaDriver
+from drivers.opcua.options import OpcuaDevice
+from tests.servers_opcua import publish_response
+
+NEVER = b""
+"""An answer that does not come."""
+
+
+class Script:
+    """Fulfils `drivers.opcua.session.Session`. Answers publish requests with `answers`, then never."""
+
+    renew_after = math.inf
+
+    def __init__(self, *answers: bytes | Exception, most: int = 1000) -> None:
+        self.answers = list(answers)
+        self.most = most
+        self.acknowledged: list[int | None] = []
+        self.monitored: list[int] = []
+        self.wanted: ua.CreateSubscriptionParameters | None = None
+        self.revised: dict[str, Any] = {}
+        self.changed: ua.ModifySubscriptionParameters | None = None
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def read(self, identifiers: Sequence[int]) -> list[Any]:
+        return [{2255: ["http://opcfoundation.org/UA/", "urn:acme:press"]}.get(number) for number in identifiers]
+
+    async def subscribe(self, wanted: ua.CreateSubscriptionParameters) -> ua.CreateSubscriptionResult:
+        self.wanted = wanted
+        granted = ua.CreateSubscriptionResult(
+            SubscriptionId=7,
+            RevisedPublishingInterval=wanted.RequestedPublishingInterval,
+            RevisedLifetimeCount=wanted.RequestedLifetimeCount,
+            RevisedMaxKeepAliveCount=wanted.RequestedMaxKeepAliveCount,
+        )
+        for name, value in self.revised.items():
+            setattr(granted, name, value)
+        return granted
+
+    async def modify(self, change: ua.ModifySubscriptionParameters) -> ua.ModifySubscriptionResult:
+        self.changed = change
+        return ua.ModifySubscriptionResult(
+            change.RequestedPublishingInterval, change.RequestedLifetimeCount, change.RequestedMaxKeepAliveCount
+        )
+
+    async def monitor(self, wanted: ua.CreateMonitoredItemsParameters) -> list[ua.MonitoredItemCreateResult]:
+        if len(wanted.ItemsToCreate) > self.most:
+            raise ua.uaerrors.BadTooManyOperations
+        self.monitored += [item.RequestedParameters.ClientHandle for item in wanted.ItemsToCreate]
+        return [ua.MonitoredItemCreateResult(MonitoredItemId=number) for number, _ in enumerate(wanted.ItemsToCreate)]
+
+    async def publish(self, acknowledged: ua.SubscriptionAcknowledgement | None) -> bytes:
+        self.acknowledged.append(None if acknowledged is None else acknowledged.SequenceNumber)
+        answer = self.answers.pop(0) if self.answers else NEVER
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is NEVER:
+            await asyncio.get_running_loop().create_future()
+        return answer
+
+
+class Scripted(OpcuaDriver):
+    def __init__(self, script: Script, tags: int = 1, **settings: Any) -> None:
+        node = "nsu=urn:acme:press;i={}"
+        named = {f"t{number}": {"node": node.format(number), "type": "float64"} for number in range(1, tags + 1)}
+        options = {"url": "opc.tcp://x", "security": "none", "insecure": True, "tags": named, "timeout": "50ms"}
+        super().__init__("press-1", OpcuaDevice.model_validate(options | settings))
+        self.script = script
+
+    def _new_session(self) -> Any:
+        return self.script
+
+
+def value(number: float, status: int = 0) -> ua.DataValue:
+    return ua.DataValue(ua.Variant(number, ua.VariantType.Double), StatusCode=ua.StatusCode(status))
+
+
+async def connected(*answers: bytes | Exception, tags: int = 1, **settings: Any) -> Scripted:
+    opened = Scripted(Script(*answers), tags, **settings)
+    await opened.connect()
+    assert (await opened.read()).readings == []
+    return opened
+
+
+async def test_a_notification_is_acknowledged_by_the_read_after_it() -> None:
+    opened = await connected(
+        publish_response(value(1.0), sequence=1),
+        publish_response(sequence=2),
+        publish_response(value(2.0), sequence=2),
+    )
+    values = [[reading.value for reading in (await opened.read()).readings] for _ in range(3)]
+    assert values == [[1.0], [], [2.0]]
+    assert opened.script.acknowledged == [None, 1, None]
+
+
+async def test_a_notification_that_never_came_is_an_overflow_of_every_tag() -> None:
+    opened = await connected(
+        publish_response(value(1.0), sequence=1),
+        publish_response(value(3.0), sequence=3),
+        publish_response(value(4.0), sequence=4),
+        publish_response(value(6.0), sequence=0xFFFFFFFF),
+        publish_response(value(7.0), sequence=1),
+        tags=2,
+    )
+    assert [(await opened.read()).overflow for _ in range(5)] == [set(), {"t1", "t2"}, set(), {"t1", "t2"}, set()]
+
+
+async def test_the_overflow_bit_names_its_tag() -> None:
+    opened = await connected(publish_response(value(1.0), value(2.0, 0x480)), tags=2)
+    batch = await opened.read()
+    assert batch.overflow == {"t2"}
+    assert [reading.quality for reading in batch.readings] == [Quality.GOOD, Quality.GOOD]
+
+
+async def test_a_subscription_that_the_server_ends_is_a_lost_connection() -> None:
+    opened = await connected(publish_response(status=0x800A0000))
+    with pytest.raises(ConnectionLost, match="BadTimeout") as raised:
+        await opened.read()
+    assert raised.value.code == "C504"
+
+
+@pytest.mark.parametrize(
+    "code", ["BadSessionIdInvalid", "BadNoSubscription", "BadSubscriptionIdInvalid", "BadShutdown"]
+)
+async def test_a_publish_request_that_fails_is_a_lost_connection(code: str) -> None:
+    opened = await connected(getattr(ua.uaerrors, code)())
+    with pytest.raises(ConnectionLost, match=code) as raised:
+        await opened.read()
+    assert (raised.value.code, raised.value.reason) == ("C504", "session_lost")
+
+
+async def test_a_publish_request_that_timed_out_in_the_server_is_sent_again() -> None:
+    opened = await connected(ua.uaerrors.BadTimeout(), publish_response(value(1.0)))
+    assert [reading.value for reading in (await opened.read()).readings] == [1.0]
+
+
+async def test_an_answer_that_is_no_notification_is_a_lost_connection() -> None:
+    opened = await connected(b"\x01\x00\x3d\x03 and so on")
+    with pytest.raises(ConnectionLost) as raised:
+        await opened.read()
+    assert raised.value.code == "C509"
+
+
+async def test_a_notification_of_a_node_that_is_gone_makes_the_tag_wanted_again() -> None:
+    opened = await connected(publish_response(value(1.0, 0x80340000)))
+    assert (await opened.read()).readings[0].detail == "BadNodeIdUnknown"
+    assert opened._missing == {"t1": "BadNodeIdUnknown"}
+
+
+async def test_signs_of_life_are_asked_for_every_second_and_the_lifetime_is_thirty() -> None:
+    opened = await connected(publishing="100ms")
+    assert opened.script.wanted is not None
+    assert opened.script.wanted.RequestedMaxKeepAliveCount == 10
+    assert opened.script.wanted.RequestedLifetimeCount == 300
+    slow = await connected(publishing="1min")
+    assert slow.script.wanted is not None
+    assert slow.script.wanted.RequestedMaxKeepAliveCount == 1
+    assert slow.script.wanted.RequestedLifetimeCount == 3
+
+
+async def test_a_revised_interval_changes_how_signs_of_life_are_counted() -> None:
+    opened = Scripted(Script(), publishing="100ms")
+    opened.script.revised = {"RevisedPublishingInterval": 1000.0}
+    await opened.connect()
+    assert opened.script.changed is not None
+    assert opened.script.changed.RequestedMaxKeepAliveCount == 1
+    assert opened._stale_after == pytest.approx(3.05)
+
+
+async def test_a_server_that_insists_on_rare_signs_of_life_is_given_the_time() -> None:
+    opened = Scripted(Script(), publishing="100ms")
+    opened.script.revised = {"RevisedMaxKeepAliveCount": 5}
+    await opened.connect()
+    assert opened.script.changed is None
+    assert opened._stale_after == pytest.approx(1.55)
+
+
+async def test_a_server_that_hides_its_limits_is_asked_for_less_at_once() -> None:
+    opened = Scripted(Script(most=3), tags=10)
+    await opened.connect()
+    assert sorted(opened.script.monitored) == list(range(11))
+    assert len(opened._live) == 10
+
+
+async def test_a_server_that_takes_no_item_at_all_is_refused() -> None:
+    opened = Scripted(Script(most=0))
+    with pytest.raises(Exception, match="BadTooManyOperations"):
+        await opened.connect()
+
+
+async def test_cancelling_a_read_loses_no_notification() -> None:
+    opened = await connected()
+    reading = asyncio.create_task(opened.read())
+    await asyncio.wait([reading], timeout=0.01)
+    reading.cancel()
+    await asyncio.wait([reading])
+    assert opened.script.acknowledged == [None]  # the request is still out
+    await opened.close()
