@@ -24,7 +24,7 @@ _tag, _quality, _source = itemgetter(0), itemgetter(2), itemgetter(3)
 
 class SetPlan(NamedTuple):
     """`tags`: device → tag → the name it has in the set. `deadband`: name → least change worth an event.
-    `large`: some event of the set may exceed `MAX_BYTES`."""
+    `size`: number of names. `large`: some event of the set may exceed `MAX_BYTES`."""
 
     name: str
     options: Measurement
@@ -32,6 +32,7 @@ class SetPlan(NamedTuple):
     units: Mapping[str, str]
     deadband: Mapping[str, float]
     uncertainty: float
+    size: int
     large: bool
 
 
@@ -65,7 +66,9 @@ def prepare(config: Config, machine: str) -> tuple[SetPlan, ...]:
             numeric = config.devices[device].value_type(tag) != "string"
             size += 2 * len(ref) + 26 + (_NUMBER_BYTES if numeric else MAX_BYTES)
             period = max(period, config.devices[device].period(tag))
-        plans.append(SetPlan(name, measured, tags, units, deadband, period / 1_000_000, size > MAX_BYTES))
+        plans.append(
+            SetPlan(name, measured, tags, units, deadband, period / 1_000_000, len(measured.tags), size > MAX_BYTES)
+        )
     return tuple(plans)
 
 
@@ -208,7 +211,7 @@ def _event(
     parts: int | None,
 ) -> MeasurementSampled:
     units = plan.units
-    if units and len(values) < len(units):
+    if units and len(values) < plan.size:
         units = {name: units[name] for name in values if name in units}
     return MeasurementSampled(
         quality=quality,

@@ -109,7 +109,11 @@ def _build(kind: Any, plain: Any, shift: int) -> Any:
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return _choose(get_args(kind), plain, shift)
+    if not isinstance(plain, list if origin in (tuple, frozenset) else object):
+        raise TypeError(f"{plain!r} is no list")
     if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(plain, dict):
+            raise TypeError(f"{plain!r} is no mapping")
         return {str(key): _build(get_args(kind)[1], value, shift) for key, value in plain.items()}
     if origin is tuple:
         return _tuple(get_args(kind), plain, shift)

@@ -3,6 +3,7 @@
 A kill leaves what was stored: the state and the events of the last outcome that asked for it; the rest is gone.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,7 +11,9 @@ from typing import Any, NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.machine.stories import config, story
+from drivers.base import Batch, Quality, Reading
+from edge_agent.clock import SECOND, Instant
+from tests.machine.stories import START, config, machine, story
 
 PRESS = {
     "state": {"from": "status", "map": {1: "idle", 2: "running", 3: "setup", 8: "fault", 9: "unknown"}},
@@ -151,3 +154,45 @@ def test_nothing_is_made_up_when_nothing_good_is_read(steps):
     events = story(config(PRESS), blind, told.until)
 
     assert events == []
+
+
+def played(steps, *, timely: bool):
+    """Events of random batches, with the timers called at their times or only with the next batch, as after a
+    suspension of the process."""
+    one = machine(config(PRESS))
+    state = one.initial(Instant(START, 0)).state
+    told, at, plc = [], 0, {"status": 2, "fault": 0, "total": 65_500, "reject": 7}
+    for wait, (what, value) in steps:
+        target = at + round(wait * SECOND)
+        while timely and (due := one.due(state)) is not None and due <= target:
+            outcome = one.tick(state, Instant(START + due, due))
+            state = outcome.state
+            told += outcome.events
+            later = one.due(state)
+            assert later is None or later > due
+        at = target
+        quality = Quality.GOOD
+        if what in ("status", "fault"):
+            plc[what] = value
+        elif what in ("make", "scrap"):
+            plc["total"] = (plc["total"] + value) % 65_536
+        elif what == "bad":
+            quality = Quality.BAD
+        readings = [
+            Reading(tag, None, quality) if quality is Quality.BAD and tag in value else Reading(tag, now)
+            for tag, now in plc.items()
+        ]
+        if what in ("lost", "killed"):
+            continue
+        outcome = one.step(state, Batch("press", readings, restarted=what == "started"), Instant(START + at, at))
+        state = outcome.state
+        told += outcome.events
+    return [dataclasses.replace(event, recorded=0) for event in told]
+
+
+@settings(deadline=None, max_examples=60)
+@given(STEPS)
+def test_timers_that_are_called_late_tell_the_same_as_timely_ones(steps):
+    end = [(600.0, ("good", 0))]
+
+    assert played([*steps, *end], timely=False) == played([*steps, *end], timely=True)
