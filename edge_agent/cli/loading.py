@@ -62,7 +62,8 @@ def read(path: Path) -> "Loaded":
 def report(ui: Ui, path: Path, faults: "tuple[Fault, ...]") -> None:
     """Every fault: as text on stderr, with `-o json` as one object on stdout."""
     if ui.json:
-        ui.result({"file": str(path), "ok": False, "faults": [fault.as_json() for fault in faults]})
+        said = [fault.as_json() for fault in faults]
+        ui.result({"ok": False, "exit": int(ExitCode.BAD_CONFIG), "file": str(path), "faults": said})
         return
     errors = sum(fault.severity == "error" for fault in faults)
     for fault in faults:
