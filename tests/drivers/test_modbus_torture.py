@@ -11,7 +11,7 @@ from drivers.modbus.options import ModbusDevice
 from drivers.registry import Drivers
 from tests.servers_modbus import CLOSE, SILENCE, Asked, HostilePeer, frame
 
-READS = 100_000 if os.environ.get("EDGE_AGENT_TORTURE") else 600
+READS = 20_000 if os.environ.get("EDGE_AGENT_TORTURE") else 600
 TIMEOUT = 0.03
 
 
