@@ -6,7 +6,6 @@ those of drivers) raise it or plain `ValueError`, the loader finds the line. A t
 `catalogue`.
 """
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
@@ -118,6 +117,8 @@ def render(faults: Iterable[Fault]) -> str:
 
 def nearest(word: object, known: Collection[str]) -> str | None:
     """The known word that was probably meant."""
+    import difflib  # only needed when something is wrong
+
     text = str(word)
     lower = {name.lower(): name for name in known}
     if text.lower().replace("-", "_") in lower:

@@ -4,9 +4,7 @@ The order: YAML with positions, templates, each device and each machine against 
 about each other. A part with faults does not stop the others from being checked.
 """
 
-import hashlib
-import json
-import platform
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from typing import Any, NamedTuple
 from config import references, words, yaml12
 from config.errors import ConfigFaults, Fault, Problem, did_you_mean, listed
 from config.fit import Fitted, Fitting
-from config.model import Config, DeviceOptions, MachineOptions, Warned
+from config.model import Config, DeviceOptions, MachineOptions, Options, Warned
 from config.references import CheckExpression, Device, References
 from config.report import Place, Report, at
 from config.secrets import masked
@@ -41,14 +39,17 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True)
 class Loaded:
-    """A configuration that can be used. `origins` is dotted path → place, for values that were written;
-    `hash` is equal for files that mean the same, and knows no secret."""
+    """A configuration that can be used. `origins` is dotted path → place, for values that were written."""
 
     config: Config
     warnings: tuple[Fault, ...]
     origins: Mapping[str, Origin]
-    hash: str
     base_dir: FilePath
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """Sixteen hex digits, equal for files that mean the same; tests and secrets do not count."""
+        return digest(self.config, self.base_dir)
 
 
 def load(
@@ -121,9 +122,11 @@ class _Loading:
         given: dict[str, Any] = {"devices": {}, "machines": {}}
         key, agent = items.get("agent", (Scalar("agent", "agent", TOP), Map({}, TOP)))
         if isinstance(agent, Map) and "id" not in agent.items:
-            name = re.sub(r"[^A-Za-z0-9_-]+", "-", host_name or platform.node()).strip("-") or "edge-agent"
+            name = re.sub(r"[^A-Za-z0-9_-]+", "-", host_name or _host_name()).strip("-") or "edge-agent"
             named = (Scalar("id", "id", key.span), Scalar(name, name, key.span))
             items["agent"] = (key, Map({**agent.items, "id": named}, agent.span))
+        if self.root.get("buffer") is None:  # its default path counts from the file's folder too
+            items["buffer"] = (Scalar("buffer", "buffer", TOP), Map({}, TOP))
         node = Map(items, self.root.span)
         site = {"enterprise": "enterprise", "site": "site", "area": "area"}
         fitted = Fitting(self.report, (), self.base_dir).fit(Config, node, given, spare={"version": 1, "site": site})
@@ -218,7 +221,7 @@ class _Loading:
         machines = {name: fitted.value for name, fitted in self.machines.items() if fitted.value}
         config = head.model_copy(update={"devices": devices, "machines": machines})
         warnings = tuple(self.report.faults)
-        return Loaded(config, warnings, self._origins(), digest(config, self.base_dir), self.base_dir)
+        return Loaded(config, warnings, self._origins(), self.base_dir)
 
     def _origins(self) -> dict[str, Origin]:
         found: dict[str, Origin] = {}
@@ -236,10 +239,32 @@ class _Loading:
 
 
 def digest(config: Config, base_dir: FilePath) -> str:
-    """Sixteen hex digits that change when the configuration means something else; tests and secrets do not count."""
-    data = masked(config.model_dump(mode="json", by_alias=True, serialize_as_any=True, exclude={"tests"}))
-    text = json.dumps(data, sort_keys=True, ensure_ascii=False).replace(json.dumps(f"{base_dir}/")[1:-1], "")
+    """Sixteen hex digits for what the configuration means; paths below `base_dir` count without it."""
+    import hashlib  # not every command asks for the hash
+    import json
+
+    data = {name: value for name, value in dumped(config).items() if name != "tests"}
+    text = json.dumps(masked(data), sort_keys=True, ensure_ascii=False)
+    text = text.replace(json.dumps(f"{base_dir}/", ensure_ascii=False)[1:-1], "")
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def dumped(value: Any) -> Any:
+    """A configuration as plain data. pydantic's own dump would first build a serializer for every model."""
+    if isinstance(value, Options):
+        fields = type(value).model_fields
+        return {field.alias or name: dumped(getattr(value, name)) for name, field in fields.items()}
+    if isinstance(value, Mapping):
+        return {str(key): dumped(inner) for key, inner in value.items()}
+    if isinstance(value, tuple | list):
+        return [dumped(inner) for inner in value]
+    return value
+
+
+def _host_name() -> str:
+    import platform
+
+    return platform.node()
 
 
 def _tags(node: Map) -> list[str]:

@@ -156,7 +156,7 @@ class Mqtt(Options):
 class Buffer(Options):
     """Where events wait until they are confirmed."""
 
-    path: File = "data/buffer.db"
+    path: Annotated[File, Field(validate_default=True)] = "data/buffer.db"
     """The database; relative to the folder of this file."""
     max_size: Annotated[Size, between("1MiB", "1024GiB")] = 4 << 30
     """When it is full the oldest go, and a data.loss event says so."""
@@ -219,7 +219,7 @@ class DeviceOptions(Options):
     """How often tags are read that have no `scan` of their own."""
     timeout: Annotated[Duration, between("1ms", "10min")] = 1_000_000
     """Longest wait for one answer."""
-    backoff: Backoff = Backoff()
+    backoff: Backoff = Backoff.model_construct()
     """Waits between attempts to connect."""
     tags: Mapping[Name, Any]
     """What is read: name → address and type."""
@@ -430,8 +430,8 @@ class Config(Options):
     version: Literal[1]
     agent: AgentOptions
     site: Site
-    mqtt: Mqtt = Mqtt()
-    buffer: Buffer = Buffer()
+    mqtt: Mqtt = Mqtt.model_construct()
+    buffer: Buffer = Buffer.model_construct()
     devices: Mapping[Name, DeviceOptions]
     machines: Mapping[Name, MachineOptions]
     tests: tuple[Test, ...] = ()

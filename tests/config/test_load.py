@@ -149,7 +149,9 @@ def test_paths_count_from_the_folder_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "certs" / "ca.pem").touch()
     result = loaded(HEAD + mqtt + "devices: {}\n", tmp_path)
     assert result.config.mqtt.ca_file == str(tmp_path / "certs/ca.pem")
-    assert result.config.buffer.path == "data/buffer.db" or result.config.buffer.path.endswith("data/buffer.db")
+    assert result.config.buffer.path == str(tmp_path / "data/buffer.db")
+    bigger = loaded(HEAD + "buffer: {max_size: 1GiB}\n", tmp_path)
+    assert bigger.config.buffer.path == str(tmp_path / "data/buffer.db")
     assert [fault.code for fault in result.warnings] == ["W407"]
     missing = loaded(HEAD + mqtt, tmp_path / "elsewhere")
     assert "W112" in [fault.code for fault in missing.warnings]
