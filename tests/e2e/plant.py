@@ -102,10 +102,8 @@ class Plant:
         """Wait until the agent has counted what was made and the broker has confirmed everything; then judge."""
 
         def done(status: dict[str, Any]) -> bool:
-            totals = {
-                name: machine["counters"]["main"]["totals"].get("total")
-                for name, machine in status["machines"].items()
-            }
+            machines = status["machines"]
+            totals = {name: machines[name]["counters"]["main"]["totals"].get("total") for name in made}
             return totals == made and status["buffer"]["rows"] == 0
 
         await agent.until(done, limit)

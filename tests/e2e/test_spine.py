@@ -16,14 +16,14 @@ async def ready(plant: Plant, agent) -> None:
     await agent.until(
         lambda status: (
             all(device["status"] == "UP" for device in status["devices"].values())
-            and all(machine["state"] == "idle" for machine in status["machines"].values())
+            and all(machine.get("state") == "idle" for machine in status["machines"].values())
             and status["broker"]["status"] == "UP"
         )
     )
 
 
 async def runs(agent) -> None:
-    await agent.until(lambda status: all(m["state"] == "running" for m in status["machines"].values()))
+    await agent.until(lambda status: all(m.get("state") == "running" for m in status["machines"].values()))
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
@@ -142,7 +142,9 @@ async def test_machines_that_stop_and_start_are_a_gap_and_no_phantom_count(tmp_p
             await p.settled(agent, made)
             await p.oven.stop()
             await p.press.stop()
-            down = await agent.until(lambda s: all(m["state"] == "unknown" for m in s["machines"].values()), limit=30)
+            down = await agent.until(
+                lambda s: all(m.get("state") == "unknown" for m in s["machines"].values()), limit=30
+            )
             assert {device["status"] for device in down["devices"].values()} == {"DOWN"}
             assert all(device["message"] for device in down["devices"].values())
             await p.press.start()
