@@ -42,7 +42,7 @@ class Program(TyperGroup):
         for name in self.list_commands(ctx):
             found = self.get_command(ctx, name)
             section = getattr(found, "rich_help_panel", None) or Section.KEEP.value
-            sections[section].append((name, found.get_short_help_str(formatter.width - 20)))
+            sections[section].append((name, found.get_short_help_str(200)))
         for section, rows in sections.items():
             with formatter.section(section):
                 formatter.write_dl(rows)
