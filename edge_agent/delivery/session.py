@@ -124,10 +124,10 @@ class Session:
             if not queue.page and not queue.dry:
                 queue.dry = True  # a commit while the rows are fetched takes it back
                 rows = await self._outbox.next_batch(PAGE, lane=queue.lane, after=queue.fetched)
-                if rows:
+                if rows:  # an outbox may return fewer than it has: only none at all is the end
+                    queue.dry = False
                     queue.page.extend(rows)
                     queue.fetched = rows[-1].position
-                    queue.dry = queue.dry and len(rows) < PAGE
             if queue.page:
                 return queue.page
         return None

@@ -1,11 +1,13 @@
 """The forwarder against mosquitto that comes and goes, and against brokers that do what they should not."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from buffer.outbox import Lane, Message
+from buffer.memory import MemoryOutbox
+from buffer.outbox import Lane, Message, Stored
 from edge_agent.delivery.publisher import Forbidden, NotConnected
 from edge_agent.demo import packets
 from edge_agent.demo.packets import Publish
@@ -39,6 +41,19 @@ async def test_everything_arrives_in_order_and_is_let_go(tmp_path: Path) -> None
         assert (sink.disorder(), sink.holes()) == ([], [])
         assert len(sink.messages) == 1200
         assert running.notes.confirmed_count == 1200
+
+
+async def test_an_outbox_that_hands_out_short_pages_is_emptied_all_the_same(tmp_path: Path) -> None:
+    class ShortPages(MemoryOutbox):
+        async def next_batch(self, limit: int, *, lane: Lane, after: int = 0) -> Sequence[Stored]:
+            return await super().next_batch(min(limit, 7), lane=lane, after=after)
+
+    outbox = ShortPages(now=lambda: 0, epoch=EPOCH)
+    await outbox.open()
+    await outbox.append(three_streams(50), states={})
+    async with hostile_broker() as broker, forwarding(outbox, broker.url) as running:
+        await running.drained()
+        assert running.notes.confirmed_count == 150
 
 
 async def test_what_is_committed_while_connected_is_sent_at_once(tmp_path: Path) -> None:
