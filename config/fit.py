@@ -202,7 +202,9 @@ def _of_union(details: Sequence[Any], path: Path) -> Problem:
         also = f"the word {' or '.join(allowed)} is allowed too" if literals else ""
         first = others[0]
         return Problem(first.code, first.what, why="; ".join(filter(None, (first.why, also))), fix=first.fix)
-    return words.not_allowed(allowed, path, value) if not types else words.of_type([*types, *allowed], path, value)
+    if types and not isinstance(value, str):
+        return words.of_type([*types, *allowed], path, value)
+    return words.not_allowed([*allowed, *types], path, value)
 
 
 def _literals(detail: Any) -> list[str]:
