@@ -169,6 +169,3 @@ class Machine:
                 "reason": None if cause is None else {"code": cause.code, "text": cause.text, "source": cause.source},
             }
         return described
-
-
-__all__ = ["Machine"]

@@ -4,6 +4,7 @@ This family carries almost all values, so a set is prepared once: a batch costs 
 BAD value is named in `q` and absent from `values`. A set that could grow past 64 KiB is split in parts.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Final, NamedTuple
@@ -19,7 +20,7 @@ MAX_BYTES: Final = 60 * 1024
 """Of `values`, `uom`, `q` and `at_ms` of one event; the rest of the envelope is below 4 KiB."""
 _NUMBER_BYTES: Final = 25
 _WORDS: Final = ("good", "uncertain", "bad")
-_tag, _quality, _source = itemgetter(0), itemgetter(2), itemgetter(3)
+_tag, _value, _quality, _source = itemgetter(0), itemgetter(1), itemgetter(2), itemgetter(3)
 
 
 class SetPlan(NamedTuple):
@@ -177,11 +178,14 @@ def _emit(
     *,
     agent_time: bool,
 ) -> None:
+    if not _finite(readings):
+        readings = [one if _finite((one,)) else one._replace(value=None, quality=Quality.BAD) for one in readings]
     base, offsets, basis = now.wall, None, "agent"
     if not agent_time:
         base, offsets, basis = _times(names, readings, now)
     if not any(map(_quality, readings)):
-        values: dict[str, Value] = {names[reading[0]]: reading[1] for reading in readings}  # type: ignore[misc]
+        words = map(names.__getitem__, map(_tag, readings))
+        values: dict[str, Value] = dict(zip(words, map(_value, readings), strict=True))
         quality, q = "good", None
     else:
         values = {names[reading[0]]: reading[1] for reading in readings if reading[1] is not None}
@@ -197,6 +201,14 @@ def _emit(
         some_q = {name: q[name] for name in group if name in q} if q else None
         some_at = {name: offsets[name] for name in group if name in offsets} if offsets else None
         out.measurement(base, _event(plan, trigger, some, quality, some_q, some_at, basis, number, len(parts)))
+
+
+def _finite(readings: Sequence[Reading]) -> bool:
+    """Whether every number can be written; there is no NaN in JSON."""
+    try:
+        return math.isfinite(sum(map(_value, readings)))
+    except TypeError:
+        return all(not isinstance(reading[1], float) or math.isfinite(reading[1]) for reading in readings)
 
 
 def _event(
@@ -267,6 +279,3 @@ def _parts(plan: SetPlan, names: Mapping[str, str], readings: Sequence[Reading])
 def _text_bytes(value: str) -> int:
     """Upper bound of the text in JSON."""
     return 2 + 6 * len(value) if len(value) * 6 < MAX_BYTES else 2 + len(value.encode("unicode_escape")) * 2
-
-
-__all__ = ["Quality", "SetPlan", "SetState", "changed", "interval", "prepare"]

@@ -4,6 +4,7 @@ A tag is known inside the machine by its key `device/tag`. A tag is *essential* 
 must be right after a restart: the state, a counter, a reason. The others only feed sample sets.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
@@ -139,17 +140,18 @@ def plan(config: Config, name: str) -> Plan:
         reason_key,
         options.settle,
         {
-            "state": "" if state is None else state.model_dump_json(),
+            "state": _digest("" if state is None else state.model_dump_json()),
             **{
-                f"counter {group} {member}": json.dumps(
-                    [register, counter.wrap_to, counter.parts_per_count], separators=(",", ":")
-                )
+                f"counter {group} {member}": _digest(json.dumps([register, counter.wrap_to, counter.parts_per_count]))
                 for group, counter in options.counters.items()
                 for member, register in counters[group].items()
             },
-            "tags": json.dumps(sorted(state_keys)),
         },
     )
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _period(config: Config, key: str) -> int:

@@ -5,12 +5,17 @@ older than the last one of its tag is late and dropped. If the next batch is lat
 set back, and both are taken with our time.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from drivers.base import Quality, Reading, Value
 from edge_agent.clock import Instant
 from edge_agent.machine.times import SKEW, at_wall
+
+
+_tag = itemgetter(0)
 
 
 class Held(NamedTuple):
@@ -73,8 +78,7 @@ def arrange(
     timed = [reading[3] for reading in fresh if reading[3] is not None]
     if not timed:
         needed = [reading for reading in fresh if reading[0] in essential] if essential else []
-        last = {**device.last, **{reading[0]: reading for reading in fresh}}
-        device = device._replace(last=last)
+        device = device._replace(last=_with(device.last, fresh))
         if len({reading[0] for reading in needed}) == len(needed):
             return Arranged(device, (Moment(now, "agent", needed),) if needed else (), fresh, None)
         return Arranged(device, [Moment(now, "agent", [reading]) for reading in needed], fresh, None)
@@ -100,7 +104,7 @@ def arrange(
     return Arranged(
         Device(
             device.seen,
-            {**device.last, **{reading[0]: reading for reading in kept}},
+            _with(device.last, kept),
             newest if stepped or device.newest is None else max(newest, device.newest),
             skewed,
             (),
@@ -111,6 +115,12 @@ def arrange(
         kept,
         skew,
     )
+
+
+def _with(last: Mapping[str, Reading], newer: Sequence[Reading]) -> Mapping[str, Reading]:
+    known = dict(last)
+    known.update(zip(map(_tag, newer), newer, strict=True))
+    return known
 
 
 def _moments(
@@ -140,7 +150,7 @@ def when(reading: Reading, now: Instant, *, agent_time: bool, first: bool) -> tu
 def hold(held: Held | None, reading: Reading, at: Instant, basis: str, seen: Instant | None) -> Held | None:
     """The tag after a reading. `seen` is the batch before: the last good sample of a tag that turns BAD."""
     value = reading[1]
-    if value is None or reading[2] is Quality.BAD:
+    if value is None or reading[2] is Quality.BAD or (isinstance(value, float) and not math.isfinite(value)):
         if held is None or held.stale is not None:
             return held
         return held._replace(stale=seen or held.at, quality=Quality.BAD, detail=reading[4])

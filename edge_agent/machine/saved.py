@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, Final, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from drivers.base import Quality
 from edge_agent.clock import Instant
 from edge_agent.machine.counters import Group
 from edge_agent.machine.downtime import Downtime
@@ -69,13 +68,16 @@ def dump(state: MachineState, fingerprints: Mapping[str, str]) -> bytes:
         state.downtime,
         state.orphans,
     )
-    return json.dumps(saved, default=_plain, separators=(",", ":"), ensure_ascii=False).encode()
+    return _encode(saved).encode()
 
 
 def _plain(value: object) -> object:
     if isinstance(value, frozenset):
         return sorted(value)
     raise TypeError(f"{type(value).__name__} cannot be stored")
+
+
+_encode = json.JSONEncoder(default=_plain, separators=(",", ":"), ensure_ascii=False).encode
 
 
 def load(data: bytes, now: Instant) -> Saved:
@@ -109,7 +111,7 @@ def _build(kind: Any, plain: Any, shift: int) -> Any:
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return _choose(get_args(kind), plain, shift)
-    if not isinstance(plain, list if origin in (tuple, frozenset) else object):
+    if origin in (tuple, frozenset) and not isinstance(plain, list):
         raise TypeError(f"{plain!r} is no list")
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(plain, dict):
@@ -148,6 +150,3 @@ def _choose(kinds: tuple[Any, ...], plain: Any, shift: int) -> Any:
         if kind is not type(None) and kind not in (bool, int, float, str):
             return _build(kind, plain, shift)
     raise TypeError(f"{plain!r} is none of {kinds}")
-
-
-__all__ = ["Quality", "Saved", "SavedDevice", "Unreadable", "dump", "load"]

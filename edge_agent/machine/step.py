@@ -70,7 +70,7 @@ class Step(Watching):
             self._restarted(batch.device, device.seen)
         gap = self.gaps.get(batch.device)
         before = device.last
-        fresh = fresh_readings(batch.readings, before, plan.used)
+        fresh = fresh_readings(batch.readings, before if gap is None else {}, plan.used)
         moments: Sequence[Moment] = ()
         kept: Sequence[Reading] = ()
         if fresh:
@@ -144,7 +144,8 @@ class Step(Watching):
             if key in self.plan.roles and reading[2] is Quality.GOOD:
                 for group, member in self.plan.roles[key]:
                     counted.setdefault(group, {})[member] = new.value
-                    since[group] = old.stale or seen if old is not None else None
+                    known = old is not None and old.quality is not Quality.UNCERTAIN
+                    since[group] = (old.stale or seen) if known and old is not None else None
         self.held = held
         for group, values in counted.items():
             self._count(group, values, moment.at, moment.basis, since[group])

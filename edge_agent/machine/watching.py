@@ -26,7 +26,8 @@ class Watching(Deciding):
         known = self.gaps.get(device)
         if known is not None:
             if settle is not None:
-                self._set_gap(device, Gap(known.since, cause, known.tags, settle))
+                again = known._replace(cause=cause, settle=settle, back=None, signs=0, read=frozenset())
+                self._set_gap(device, again)
             return
         tags = tuple(key for key in self.plan.devices[device].essential.values() if covering(self.gaps, key) is None)
         self._open(device, Gap(since, cause, tags, settle))

@@ -195,3 +195,9 @@ def test_a_reading_that_did_not_change_changes_nothing_but_the_time(same):
     outcome = one.step(state, Batch("press", [again]), Instant(START + SECOND, SECOND))
 
     assert (outcome.events, outcome.store) == ([], False)
+
+
+def test_what_is_no_number_is_bad():
+    events = steps({"tags": ["a", "b", "name"], "on": "change"}, [[Reading("a", float("nan")), Reading("b", 2.0)]])
+
+    assert [(one.data.values, one.data.q) for one in events] == [({"b": 2.0}, {"a": "bad"})]

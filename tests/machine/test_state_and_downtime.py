@@ -372,3 +372,9 @@ def test_many_segments_do_not_make_an_event_too_large():
     assert len(ended["segments"]) == 300
     assert sum(part.duration_s for part in ended["segments"]) == pytest.approx(ended["duration_s"])
     assert ended["quality_detail"] == ("segments_merged",)
+
+
+def test_what_is_no_number_is_a_missing_input_and_not_false():
+    given = [{"at": "0s", "burner": True, "temp": 180.0}, {"at": "10s", "temp": float("nan")}]
+
+    assert some(story(config(RULES, OVEN), given, 60, "state"), "state", "time") == [("running", 0), ("unknown", 9)]
