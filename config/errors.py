@@ -16,6 +16,8 @@ Path = tuple[str | int, ...]
 """Keys and list positions from the top of the file to a value."""
 Severity = Literal["error", "warning"]
 
+_MANY = 500
+"""Of more words only those that begin alike are compared."""
 _WIDEST = 160
 """Longer source lines are cut around the caret."""
 
@@ -123,7 +125,10 @@ def nearest(word: object, known: Collection[str]) -> str | None:
     lower = {name.lower(): name for name in known}
     if text.lower().replace("-", "_") in lower:
         return lower[text.lower().replace("-", "_")]
-    found = difflib.get_close_matches(text.lower(), lower, n=1, cutoff=0.6)
+    near: Collection[str] = lower
+    if len(lower) > _MANY:
+        near = [name for name in lower if name[:1] == text[:1].lower() and abs(len(name) - len(text)) < 3][:_MANY]
+    found = difflib.get_close_matches(text.lower(), near, n=1, cutoff=0.6)
     return lower[found[0]] if found else None
 
 

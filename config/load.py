@@ -205,7 +205,8 @@ class _Loading:
         devices = {name: Device(_tags(node), _value(self.devices[name])) for name, node in self.nodes.items()}
         machines = self._section("machines")
         names = [str(key.value) for key, _ in machines] if isinstance(machines, Map) else []
-        check = References(self.report, devices, names, self.check_expression)
+        promised = {name: Device(None) for name in names if name not in self.machines}
+        check = References(self.report, {**promised, **devices}, names, self.check_expression)
         for name, fitted in self.machines.items():
             check.machine(name, fitted)
         own = {name: fitted.value.device for name, fitted in self.machines.items() if fitted.value is not None}

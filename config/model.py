@@ -189,8 +189,9 @@ class Warned(NamedTuple):
 class DeviceOptions(Options):
     """What every driver's device knows; `tags` is narrowed by the driver to its own tag model.
 
-    A validator of a driver's model reports a fault of the catalogue as `PydanticCustomError("E302", text)`:
-    the error's type is the code, its context may hold `why` and `fix`.
+    A validator of a driver's model reports a fault of the catalogue as `config.errors.Problem` ("E302", what, why,
+    fix, at) or as `PydanticCustomError("E302", text)`: the error's type is the code, its context may hold `why`,
+    `fix` and `at`, the path from the model to the value. Paths in the file are of type `File`.
     """
 
     driver: str

@@ -27,10 +27,11 @@ _TEST_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class Device:
-    """A device as far as it is known: `tags` are those that were written, `options` what was sound of it."""
+    """A device as far as it is known: `tags` are those that were written, None if that cannot be told because its
+    machine's template failed; `options` is what was sound of it."""
 
-    tags: Collection[str]
-    options: DeviceOptions | None
+    tags: Collection[str] | None
+    options: DeviceOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,9 @@ class References:
         if known is None:
             near = did_you_mean(device, self.devices)
             return Problem("E408", f"no device '{device}'", why=f"'{ref}' means tag '{tag}' of it", fix=near)
-        if tag in known.tags:
+        if known.tags is None or tag in known.tags:
             return None
-        elsewhere = [f"{name}/{tag}" for name, other in self.devices.items() if tag in other.tags]
+        elsewhere = [f"{name}/{tag}" for name, other in self.devices.items() if tag in (other.tags or ())]
         near = did_you_mean(tag, known.tags)
         fix = near or (f"did you mean '{elsewhere[0]}'?" if elsewhere else "")
         why = f"the tags of device '{device or own}' are {listed(known.tags)}" if known.tags else "it has no tags"

@@ -190,6 +190,20 @@ def test_faults_of_different_parts_do_not_hide_each_other() -> None:
     assert faults(text) == ["E301 bol", "E401 z", "E301 runing", "E309 1", "E308 2", "E408 c"]
 
 
+def test_what_a_failed_template_would_have_given_is_not_missed_elsewhere() -> None:
+    text = (
+        HEAD
+        + TEMPLATE
+        + (
+            "machines:\n"
+            "  press-1: {template: press, vars: {ip: 10.0.0.1}}\n"
+            "  press-2: {line: l, device: press-1, state: {from: press-1/status, map: {1: idle}}}\n"
+            "tests: [{name: a, machine: press-1, given: [{at: 0s, status: 1}]}]\n"
+        )
+    )
+    assert faults(text) == ["E202 vars"]
+
+
 def test_a_fault_has_stable_keys_for_programs() -> None:
     with pytest.raises(ConfigFaults) as broken:
         loaded(HEAD + "mqtt: {window: 500}\n")
