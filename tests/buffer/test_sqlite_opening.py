@@ -296,6 +296,8 @@ async def test_a_small_row_that_was_changed_begins_a_new_epoch_once(path: Path, 
 async def test_a_stop_is_clean_only_if_the_outbox_was_closed(path: Path) -> None:
     async with opened(path) as outbox:
         assert outbox.clean_stop
+    async with opened(path) as outbox:
+        assert outbox.clean_stop
         await outbox.append([message(outbox.epoch, 1)], states={})
         killed = path.parent / "killed"
         killed.mkdir()

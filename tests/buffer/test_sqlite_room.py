@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from buffer.ledger import Ledger
 from buffer.outbox import Lane, Message, OutboxError
+from buffer.schema import open_database
 from buffer.sqlite import SqliteOutbox
 from tests.waiting import until
 
@@ -151,6 +153,44 @@ async def test_numbers_go_on_after_the_newest_message_was_removed(tmp_path: Path
         await append(outbox, 4)
         (stored,) = await outbox.next_batch(10, lane=Lane.PRODUCTION)
         assert stored.position > batch[2].position
+
+
+async def test_positions_are_not_used_again_after_everything_was_removed(tmp_path: Path) -> None:
+    path = tmp_path / "buffer.db"
+    async with opened(path, keep_sent=0) as outbox:
+        await append(outbox, 1)
+        (first,) = await outbox.next_batch(10, lane=Lane.PRODUCTION)
+        await outbox.ack([first.position])
+        outbox._due("flush")
+        await tidy(outbox)
+    async with opened(path) as outbox:
+        await append(outbox, 2)
+        (second,) = await outbox.next_batch(10, lane=Lane.PRODUCTION)
+        assert second.position > first.position
+
+
+async def test_what_waits_is_counted_in_slices_while_it_is_confirmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "buffer.db"
+    async with opened(path) as outbox:
+        for seq in range(1, 21):
+            await append(outbox, seq)
+    monkeypatch.setattr("buffer.ledger.COUNT_ROWS", 3)
+    found = open_database(path, agent_id="ipc01", now=lambda: AT, epoch=lambda _: "new")
+    ledger = Ledger(found, now=lambda: AT)
+    assert ledger.depth(1 << 20).rows == 3
+    positions = [stored.position for stored in ledger.read(Lane.PRODUCTION, 0, 100).rows]
+    ledger.acknowledge(positions[1::3])
+    ledger.count()
+    ledger.store((), ())
+    ledger.count()
+    ledger.acknowledge(positions[2::3])
+    while ledger.count():
+        pass
+    depth = ledger.depth(1 << 20)
+    ledger.close()
+    assert (depth.rows, depth.bytes) == (7, 7 * len(BODY))
 
 
 async def test_nothing_is_written_when_nothing_happened(tmp_path: Path) -> None:
