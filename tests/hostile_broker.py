@@ -31,9 +31,9 @@ class HostileBroker:
     port: int = 0
     connack: bytes = packets.connack(5, 0)
     on_publish: Callable[[int, Publish], bytes] = confirm
+    answers_pings: bool = True
     connects: list[Connect] = field(default_factory=list)
     received: list[Publish] = field(default_factory=list)
-    most_in_flight: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
@@ -76,7 +76,7 @@ class HostileBroker:
                         writer.transport.abort()
                         return
                     writer.write(reply)
-                elif kind == packets.PINGREQ:
+                elif kind == packets.PINGREQ and self.answers_pings:
                     writer.write(packets.packet(packets.PINGRESP, 0, b""))
         except (asyncio.IncompleteReadError, ConnectionError, Malformed):
             pass

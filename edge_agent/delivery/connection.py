@@ -41,6 +41,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[PublishError] = self._loop.create_future()
         self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._logged_in = False
         self._ended = asyncio.Event()
         self._goodbye: int | None = None
         self._max_packet: int | None = None
@@ -97,9 +98,9 @@ class Connection:
         return None
 
     async def close(self) -> None:
-        """Disconnect cleanly if that is still possible, and end the thread."""
+        """Disconnect cleanly if there is something to disconnect, and end the thread."""
         try:
-            if not self.lost.done() and self._network is not None:
+            if self._logged_in and not self.lost.done() and self._network is not None:
                 self._network.leave()
                 async with asyncio.timeout(CLOSE_LIMIT):
                     await self._ended.wait()
@@ -135,6 +136,7 @@ class Connection:
             return
         self.window = min(self.window, getattr(properties, "ReceiveMaximum", self.window))
         self._max_packet = getattr(properties, "MaximumPacketSize", None)
+        self._logged_in = True
         if not self._opened.done():
             self._opened.set_result(None)
 
@@ -168,7 +170,7 @@ class Connection:
         login = self._login
         if self._goodbye is not None:
             return refusals.disconnected(self._goodbye, broker=login.broker, client_id=login.client_id)
-        if not self._opened.done():
+        if not self._logged_in:
             version = "5; if not, set mqtt.protocol: 3.1.1" if login.v5 else "3.1.1"
             return NotConnected(
                 f"{login.broker} closed the connection instead of answering. Does it speak MQTT {version}?",

@@ -80,7 +80,6 @@ class Forwarder:
         self._backoff = Backoff(1 * SECOND, 60 * SECOND, random)
         self._careful = Backoff(20 * SECOND, 60 * SECOND, random)
         self._session: Session | None = None
-        self._highest = 0
         self._short_lived = 0
         self._reported: str | None = None
 
@@ -105,7 +104,6 @@ class Forwarder:
             self._outbox,
             self._publisher,
             self._retained,
-            resent=self._highest,
             on_confirmed=self._listener.confirmed,
             on_rejected=self._listener.rejected,
         )
@@ -115,7 +113,6 @@ class Forwarder:
             return await session.run()
         finally:
             self._session = None
-            self._highest = session.highest
             if self._clock.now().mono - began > SETTLED:
                 self._short_lived = 0
                 self._backoff.reset()

@@ -2,7 +2,11 @@
 
 The database is the session: the broker keeps nothing for us but retained messages, and paho queues nothing,
 because nothing is published while disconnected and never more than the window. On MQTT 5 a message carries its
-content type and the user properties `published` (when this copy was sent) and `replay`.
+content type and the user properties `published` (when this copy was sent) and `replay` (it was waiting when the
+connection was made).
+
+MQTT 3.1.1 has no word for a refused message: a broker that does not allow a topic confirms and drops, or closes.
+Use it only where the broker knows nothing better.
 """
 
 import asyncio

@@ -24,16 +24,18 @@ PAGE = 500
 
 @dataclass(slots=True)
 class _Queue:
-    """What of one lane was fetched. `fetched` is the last position; `dry` until something is committed."""
+    """What of one lane was fetched. `fetched` is the last position; `dry` until something is committed; `late`
+    until it was dry once: what was waiting when the connection was made."""
 
     lane: Lane
     page: deque[Stored] = field(default_factory=deque)
     fetched: int = 0
     dry: bool = False
+    late: bool = True
 
 
 class Session:
-    """Sends over a publisher that is connected. `resent` is the highest position that was ever sent before."""
+    """Sends over a publisher that is connected."""
 
     def __init__(
         self,
@@ -41,12 +43,9 @@ class Session:
         publisher: Publisher,
         retained: Retained,
         *,
-        resent: int,
         on_confirmed: Callable[[int], None],
         on_rejected: Callable[[Message, Rejected], None],
     ) -> None:
-        self.highest = resent
-        self._resent = resent
         self._outbox = outbox
         self._publisher = publisher
         self._retained = retained
@@ -108,18 +107,17 @@ class Session:
     async def _fill_window(self) -> None:
         publisher = self._publisher
         while self._in_flight < publisher.window and self._failure is None and not publisher.lost.done():
-            page = await self._next_page()
-            if page is None:
+            queue = await self._next_queue()
+            if queue is None:
                 return
-            for _ in range(min(publisher.window - self._in_flight, len(page))):
-                stored = page.popleft()
-                confirmation = publisher.publish(stored.message, replay=stored.position <= self._resent)
+            for _ in range(min(publisher.window - self._in_flight, len(queue.page))):
+                stored = queue.page.popleft()
+                confirmation = publisher.publish(stored.message, replay=queue.late)
                 self._in_flight += 1
                 confirmation.add_done_callback(partial(self._done, stored))
-                self.highest = max(self.highest, stored.position)
 
-    async def _next_page(self) -> deque[Stored] | None:
-        """Rows of the first lane that has some, in the order of sending."""
+    async def _next_queue(self) -> _Queue | None:
+        """The first lane that has rows, in the order of sending."""
         for queue in self._queues:
             if not queue.page and not queue.dry:
                 queue.dry = True  # a commit while the rows are fetched takes it back
@@ -128,8 +126,10 @@ class Session:
                     queue.dry = False
                     queue.page.extend(rows)
                     queue.fetched = rows[-1].position
+                else:
+                    queue.late = False
             if queue.page:
-                return queue.page
+                return queue
         return None
 
     def _send_snapshots(self) -> None:

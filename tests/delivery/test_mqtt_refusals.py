@@ -204,6 +204,15 @@ async def test_a_line_cut_in_mid_flight_fails_exactly_what_was_not_confirmed() -
         await mqtt.close()
 
 
+async def test_a_line_that_is_dead_while_nothing_is_sent_is_noticed_by_the_keep_alive() -> None:
+    async with hostile_broker(answers_pings=False) as broker:
+        mqtt = publisher(broker, keepalive="1s")
+        await mqtt.connect(WILL, BIRTH)
+        async with asyncio.timeout(6):
+            assert (await mqtt.lost).code == "B605"
+        await mqtt.close()
+
+
 async def test_silence_instead_of_a_connack_is_told_from_a_dead_port() -> None:
     async with hostile_broker(connack=b"") as broker:
         with pytest.raises(NotConnected, match="does not answer MQTT") as refused:
