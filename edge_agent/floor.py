@@ -52,14 +52,14 @@ class Floor:
             for device in machine.devices:
                 self._by_device.setdefault(device, []).append(machine)
 
-    async def open(self, first: Data) -> None:
-        """Take every machine up where the outbox left it. `first` becomes the first event of this start."""
+    async def open(self, *first: Data) -> None:
+        """Take every machine up where the outbox left it. `first` become the first events of this start."""
         saved = await self._outbox.load_state(_AGENT)
         if saved is not None:
             self.last_seq.update(json.loads(saved))
         await self._retained.load(self._outbox, [encoder.place for encoder in self._encoders.values()])
         stored = {name: await self._outbox.load_state(_key(name)) for name in self.machines}
-        await self.record(first)
+        await self.record(*first)
         now = self._clock.now()
         outcomes = []
         for name, machine in self.machines.items():

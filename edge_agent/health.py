@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from buffer.outbox import Message
+from buffer.outbox import Damaged, Message
 from drivers.base import Batch, Quality, Reading
 from edge_agent.clock import Clock
 from edge_agent.delivery.publisher import PublishError, Rejected
@@ -88,10 +88,6 @@ class BrokerHealth:
         self.refused.append(message)
         self.code, self.message = error.code, f"{message.type} for {message.topic}: {error}"
 
-    def take_refused(self) -> list[Message]:
-        taken, self.refused = self.refused, []
-        return taken
-
 
 @dataclass(slots=True)
 class Health:
@@ -99,6 +95,8 @@ class Health:
 
     devices: dict[str, DeviceHealth]
     broker: BrokerHealth
+    damaged: list[Damaged] = field(default_factory=list)
+    """Stored messages found damaged, not declared yet."""
 
     @classmethod
     def of(cls, devices: Iterable[str], clock: Clock) -> "Health":

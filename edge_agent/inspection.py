@@ -1,6 +1,7 @@
 """What the CLI may ask a running agent over the local socket: `status`, `tail`, `values`.
 
-Answers are plain JSON with stable keys; times are RFC 3339, ages seconds. Status is about fresh data: a device that
+Answers are plain JSON with stable keys; times are RFC 3339, those of machines UTC microseconds, ages seconds.
+Status is about fresh data: a device that
 is connected but whose tags are old is STALE.
 """
 

@@ -8,7 +8,6 @@ forwarder ends and the outbox closes. After the start nothing stops the agent bu
 import asyncio
 import logging
 import random
-import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -28,19 +27,16 @@ from edge_agent.delivery.forwarder import Forwarder, Presence
 from edge_agent.delivery.mqtt import MqttPublisher
 from edge_agent.delivery.retained import Retained
 from edge_agent.events.topics import agent_place
-from edge_agent.events.types import AgentHeartbeat, AgentStarted, AgentStopped, DataLoss
+from edge_agent.events.types import AgentStarted, AgentStopped, Data, DataLoss
 from edge_agent.floor import Floor, Observer
 from edge_agent.health import Health
+from edge_agent.heartbeat import Heartbeat
 from edge_agent.inspection import Build, Inspection
 from edge_agent.machine.machine import Machine
 
 log = logging.getLogger(__name__)
 
 VERSION = version("edge-agent")
-STORE_EVERY = 5.0
-"""Seconds between stored states: a gap after a kill begins at most so long before it."""
-HEARTBEAT_EVERY = 6
-"""In stored states: 30 s."""
 PARTING_LIMIT = 1.0
 PARTING_STEP = 0.02
 """Seconds."""
@@ -73,6 +69,7 @@ class Agent:
             keep_sent=config.buffer.keep_sent,
             commit_interval=config.buffer.commit_interval,
             now=lambda: clock.now().wall,
+            on_damaged=self.health.damaged.append,
         )
         await outbox.open()
         try:
@@ -80,7 +77,7 @@ class Agent:
             machines = [Machine(config, name, epoch=outbox.epoch) for name in config.machines]
             floor = Floor(config, machines, outbox, retained, clock)
             floor.observers += self._observers
-            await floor.open(self._started(outbox))
+            await floor.open(*self._first_words(outbox))
             forwarder = Forwarder(
                 outbox,
                 self._publisher(),
@@ -90,12 +87,14 @@ class Agent:
                 listener=self.health.broker,
                 random=self._random,
             )
-            inspection = Inspection(config, self.health, floor, outbox, clock, Build(VERSION, self._hash))
+            build = Build(VERSION, self._hash)
+            inspection = Inspection(config, self.health, floor, outbox, clock, build)
+            heartbeat = Heartbeat(floor, outbox, self.health, clock, disk=buffer.parent, build=build)
             async with ControlServer(socket_path(buffer), inspection.commands()):
                 sending = asyncio.create_task(forwarder.run(), name="forwarder")
                 log.info("agent %s %s is running", config.agent.id, VERSION)
                 ready()
-                await self._collect(stop, floor, outbox)
+                await self._collect(stop, floor, heartbeat)
                 uptime = (clock.now().mono - began.mono) / 1e6
                 await floor.store(AgentStopped(uptime_s=uptime, reason="told to"))
                 await self._last_words(outbox)
@@ -112,7 +111,7 @@ class Agent:
             await self._clock.sleep(PARTING_STEP)
             waited += PARTING_STEP
 
-    async def _collect(self, stop: asyncio.Event, floor: Floor, outbox: Outbox) -> None:
+    async def _collect(self, stop: asyncio.Event, floor: Floor, heartbeat: Heartbeat) -> None:
         """Everything that makes events, until `stop` is set."""
         drivers = Drivers()
         async with asyncio.TaskGroup() as group:
@@ -121,7 +120,7 @@ class Agent:
                 for name in self.config.devices
             ]
             tasks.append(group.create_task(floor.tick(), name="timers"))
-            tasks.append(group.create_task(self._beat(floor, outbox), name="heartbeat"))
+            tasks.append(group.create_task(heartbeat.run(), name="heartbeat"))
             await stop.wait()
             for task in tasks:
                 task.cancel()
@@ -140,41 +139,30 @@ class Agent:
             tuple(self.config.subject(machine.name) for machine in affected),
         )
 
-    async def _beat(self, floor: Floor, outbox: Outbox) -> None:
-        began = self._clock.now().mono
-        while True:
-            for _ in range(HEARTBEAT_EVERY):
-                await self._clock.sleep(STORE_EVERY)
-                await floor.store(*[_poison(message) for message in self.health.broker.take_refused()])
-            depth = await outbox.depth()
-            now = self._clock.now()
-            await floor.record(
-                AgentHeartbeat(
-                    uptime_s=(now.mono - began) / 1e6,
-                    buffer={
-                        "rows": depth.rows,
-                        "bytes": depth.bytes,
-                        "oldest_unsent_s": 0 if depth.oldest_at is None else (now.wall - depth.oldest_at) / 1e6,
-                        "fill": depth.fill,
-                    },
-                    last_seq=dict(floor.last_seq),
-                    clock={"source": "system"},
-                    disk_free=shutil.disk_usage(self._home).free,
-                    config_hash=self._hash,
-                    version=VERSION,
-                    clock_adjusted_total_s=0,
-                )
-            )
-
-    def _started(self, outbox: SqliteOutbox) -> AgentStarted:
+    def _first_words(self, outbox: SqliteOutbox) -> list[Data]:
+        """`agent.started`; and where a damaged database was moved aside, that nobody knows what it held."""
         fresh = outbox.fresh
-        return AgentStarted(
+        started = AgentStarted(
             version=VERSION,
             config_hash=self._hash,
             clean_stop=outbox.clean_stop,
             prev_epoch=outbox.prev_epoch if fresh else None,
             prev_last_seq=dict(outbox.prev_last_seq) or None if fresh else None,
         )
+        if outbox.quarantined is None:
+            return [started]
+        log.warning("the buffer was damaged; it is kept as %s and a new one is begun", outbox.quarantined)
+        lost = [
+            DataLoss(
+                lost_stream=f"{name}.p",
+                lost_epoch="unknown",
+                extent="unknown",
+                cause="db_corrupt",
+                policy="drop_oldest",
+            )
+            for name in self.config.machines
+        ]
+        return [started, *lost]
 
     def _publisher(self) -> MqttPublisher:
         mqtt = self.config.mqtt
@@ -201,17 +189,3 @@ class Agent:
             )
 
         return Presence(birth=partial(status, True), will=partial(status, False), farewell=partial(status, False))
-
-
-def _poison(message: Message) -> DataLoss:
-    """The broker will never take this message; it is in the dead letters and its number is missing on the wire."""
-    return DataLoss(
-        lost_stream=message.stream,
-        lost_epoch=message.epoch,
-        seq_from=message.seq,
-        seq_to=message.seq,
-        extent="exact",
-        count_by_type={message.type: 1},
-        cause="poison_event",
-        policy="drop_oldest",
-    )

@@ -1,0 +1,110 @@
+"""What the agent says about itself: every 5 s it stores the machines' last samples, every 30 s it sends a heartbeat.
+
+On the same beat it declares what was destroyed (dead letters, damaged rows) and notices that the wall clock jumped.
+"""
+
+import shutil
+from pathlib import Path
+
+from buffer.outbox import Damaged, Message, Outbox
+from edge_agent.clock import SECOND, Clock, Instant
+from edge_agent.events.types import AgentClockAdjusted, AgentHeartbeat, Data, DataLoss
+from edge_agent.floor import Floor
+from edge_agent.health import Health
+from edge_agent.inspection import Build
+
+STORE_EVERY = 5.0
+"""Seconds between stored states: a gap after a kill begins at most so long before it."""
+BEATS = 6
+"""Stored states per heartbeat: 30 s."""
+JUMP = 1 * SECOND
+"""Wall and monotonic time may part by so much (µs) before it is a jump (event model §3.6)."""
+
+
+class Heartbeat:
+    """`run` it beside the collectors. `disk` is a folder on the buffer's disk."""
+
+    def __init__(
+        self, floor: Floor, outbox: Outbox, health: Health, clock: Clock, *, disk: Path, build: Build
+    ) -> None:
+        self._floor = floor
+        self._outbox = outbox
+        self._health = health
+        self._clock = clock
+        self._disk = disk
+        self._build = build
+        self._began = clock.now()
+        self._apart = _apart(self._began)
+        self._adjusted = 0
+
+    async def run(self) -> None:
+        while True:
+            for _ in range(BEATS):
+                await self._clock.sleep(STORE_EVERY)
+                await self._floor.store(*self._news())
+            await self._floor.record(await self._heartbeat())
+
+    def _news(self) -> list[Data]:
+        health = self._health
+        news: list[Data] = [_refused(message) for message in health.broker.refused]
+        news += [_damaged(row, self._outbox.epoch) for row in health.damaged]
+        health.broker.refused.clear()
+        health.damaged.clear()
+        apart = _apart(self._clock.now())
+        offset = apart - self._apart
+        if abs(offset) > JUMP:
+            self._apart = apart
+            self._adjusted += offset
+            news.append(AgentClockAdjusted(offset_s=offset / SECOND))
+        return news
+
+    async def _heartbeat(self) -> AgentHeartbeat:
+        depth = await self._outbox.depth()
+        now = self._clock.now()
+        oldest = 0 if depth.oldest_at is None else now.wall - depth.oldest_at
+        return AgentHeartbeat(
+            uptime_s=(now.mono - self._began.mono) / SECOND,
+            buffer={
+                "rows": depth.rows,
+                "bytes": depth.bytes,
+                "oldest_unsent_s": round(oldest / SECOND, 3),
+                "fill": round(depth.fill, 6),
+            },
+            last_seq=dict(self._floor.last_seq),
+            clock={"source": "system"},
+            disk_free=shutil.disk_usage(self._disk).free,
+            config_hash=self._build.config_hash,
+            version=self._build.version,
+            clock_adjusted_total_s=self._adjusted / SECOND,
+        )
+
+
+def _apart(now: Instant) -> int:
+    return now.wall - now.mono
+
+
+def _refused(message: Message) -> DataLoss:
+    """The broker will never take this message; it is in the dead letters and its number is missing on the wire."""
+    return DataLoss(
+        lost_stream=message.stream,
+        lost_epoch=message.epoch,
+        seq_from=message.seq,
+        seq_to=message.seq,
+        extent="exact",
+        count_by_type={message.type: 1},
+        cause="poison_event",
+        policy="drop_oldest",
+    )
+
+
+def _damaged(row: Damaged, epoch: str) -> DataLoss:
+    """A stored message is not what was written; it is in the dead letters and will not be sent."""
+    return DataLoss(
+        lost_stream=row.stream or "unknown",
+        lost_epoch=row.epoch or epoch,
+        seq_from=row.seq,
+        seq_to=row.seq,
+        extent="unknown" if row.seq is None else "exact",
+        cause="db_corrupt",
+        policy="drop_oldest",
+    )
