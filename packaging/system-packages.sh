@@ -1,16 +1,25 @@
 #!/usr/bin/env bash
-# Makes sure that the named programs exist: installs their Debian packages where it may, otherwise says how to.
+# Makes sure that the named programs and libraries exist: installs their Debian packages where it may, otherwise says how to.
 # Without the right to install it is a failure in CI; elsewhere the tests that need the program are skipped.
 set -euo pipefail
 
-declare -A package=(
-  [mosquitto]=mosquitto [mosquitto_sub]=mosquitto-clients [strace]=strace [node]=nodejs [npm]=npm [venv]=python3-venv
+declare -A packages=(
+  [mosquitto]=mosquitto [mosquitto_sub]=mosquitto-clients [strace]=strace [node]=nodejs [npm]=npm
+  [cc]="gcc libc6-dev" [libmodbus]="pkg-config libmodbus-dev"
 )
+export PATH="$PATH:/usr/sbin"
+
+there() {
+  case $1 in
+    lib*) command -v pkg-config >/dev/null && pkg-config --exists "$1" ;;
+    *) command -v "$1" >/dev/null ;;
+  esac
+}
 
 missing=()
-for program in "$@"; do
-  command -v "$program" >/dev/null || PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null ||
-    missing+=("${package[$program]}")
+for what in "$@"; do
+  # shellcheck disable=SC2206 # one thing may need several packages
+  there "$what" || missing+=(${packages[$what]})
 done
 [ "${#missing[@]}" -eq 0 ] && exit 0
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
@@ -9,6 +10,7 @@ PACKAGES = {
     "mosquitto_passwd": "mosquitto",
     "mosquitto_pub": "mosquitto-clients",
     "mosquitto_sub": "mosquitto-clients",
+    "cc": "gcc libc6-dev",
     "node": "nodejs",
 }
 """Program → Debian package, where the names differ."""
@@ -20,7 +22,12 @@ def find_program(name: str) -> str:
     found = shutil.which(name, path=os.pathsep.join(places))
     if found:
         return found
-    missing = f"{name} is missing: sudo apt-get install --yes {PACKAGES.get(name, name)}"
+    missing(name, PACKAGES.get(name, name))
+
+
+def missing(what: str, packages: str) -> NoReturn:
+    """End the test: skipped, failed in CI."""
+    text = f"{what} is missing: sudo apt-get install --yes {packages}"
     if os.environ.get("CI"):
-        pytest.fail(missing)
-    pytest.skip(missing)
+        pytest.fail(text)
+    pytest.skip(text)

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 
+from tests.programs import find_program, missing
+
 PEERS = Path(__file__).parent / "peers"
 PROGRAM = PEERS / "modbus-serial" / "server.js"
 
@@ -241,11 +243,11 @@ def scripted(*answers: Behaviour) -> Behaviour:
 @asynccontextmanager
 async def libmodbus(folder: Path) -> AsyncIterator[int]:
     """The port of a server on libmodbus (see `peers/libmodbus/server.c`), compiled when it is first asked for."""
-    if shutil.which("cc") is None or shutil.which("pkg-config") is None:
-        pytest.skip("no C compiler: apt-get install gcc pkg-config libmodbus-dev")
+    find_program("cc")
+    find_program("pkg-config")
     flags = await _run("pkg-config", "--cflags", "--libs", "libmodbus")
     if flags is None:
-        pytest.skip("libmodbus is missing: apt-get install libmodbus-dev")
+        missing("libmodbus", "libmodbus-dev")
     program = folder / "libmodbus-server"
     assert await _run("cc", "-o", str(program), str(PEERS / "libmodbus" / "server.c"), *flags.split()) is not None
     process = await asyncio.create_subprocess_exec(
