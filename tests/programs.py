@@ -20,9 +20,9 @@ def find_program(name: str) -> str:
     """Path of a program. Without it the test is skipped, and fails in CI."""
     places = (os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin")
     found = shutil.which(name, path=os.pathsep.join(places))
-    if found:
-        return found
-    missing(name, PACKAGES.get(name, name))
+    if found is None:
+        missing(name, PACKAGES.get(name, name))
+    return found
 
 
 def missing(what: str, packages: str) -> NoReturn:
