@@ -62,20 +62,20 @@ def sample(
     basis: str,
     *,
     plan: Plan,
-    since: Instant | None,
+    since: Mapping[str, Instant | None],
     gap: bool,
     out: Out,
     rejected: Callable[[Instant, Instant], None],
 ) -> tuple[Group, list[Booked]]:
-    """New good readings (member → value) of one time. `since`: the good sample before.
+    """New good readings (member → value) of one time. `since`: the good sample before, by member.
 
     `rejected` is told of a jump that is not believed, from the sample before it to this one.
     """
     options, registers = plan.options.counters[name], plan.counters[name]
     booked_all: list[Booked] = []
     for member, value in values.items():
-        before = group.registers.get(member, Register())
-        booked = read(before, value, at, plan=registers[member], options=options, since=since, gap=gap)
+        before, known = group.registers.get(member, Register()), since.get(member)
+        booked = read(before, value, at, plan=registers[member], options=options, since=known, gap=gap)
         booked_all.append(booked)
         if booked.case in ("reset", "burst", "correction", "rejected", "baseline"):
             group = group if gap and booked.case != "correction" else flush(group, name, plan, out)
@@ -85,11 +85,11 @@ def sample(
             if booked.register.suspect is not None or booked.case == "pulse":
                 out.store = True
         if booked.case == "rejected":
-            rejected(since or before.at or at, at)
+            rejected(known or before.at or at, at)
         if booked.case == "baseline" and member not in group.totals:
             group = group._replace(totals={**group.totals, member: 0})
         if booked.delta:
-            group = _book(group, member, booked, before, since, at, basis, options, gap=gap)
+            group = _book(group, member, booked, before, known, at, basis, options, gap=gap)
             if booked.case == "correction":
                 group = flush(group, name, plan, out)
     return group, booked_all

@@ -24,12 +24,13 @@ class Deciding(Frame):
             tracked = tracked._replace(revisit=view.next)
         if verdict is None:
             if tracked.current is not None and not tracked.current.blind and tracked.doubt is None:
-                tracked = tracked._replace(doubt=tracked.certain or at)
+                tracked = tracked._replace(doubt=self.last_seen() or at)
             self.tracked = tracked
             return
         if verdict.unmapped is not None:
             self._unmapped(verdict)
-        tracked = tracked._replace(certain=at, doubt=None)
+        if tracked.doubt is not None:
+            tracked = tracked._replace(doubt=None)
         current = tracked.current
         if current is not None and verdict.state == current.state and not current.blind:
             self.tracked = tracked._replace(candidate=None) if tracked.candidate is not None else tracked
@@ -45,6 +46,12 @@ class Deciding(Frame):
         self.out.store = True
         if current is None or current.blind or debounce(self.plan, verdict.state) == 0:
             self._commit(candidate, at)
+
+    def last_seen(self) -> Instant | None:
+        """The last time all devices that the state hangs on had been seen before this step."""
+        devices = [self.was.devices.get(name) for name, plan in self.plan.devices.items() if plan.state]
+        seen = [device.seen for device in devices if device is not None and device.seen is not None]
+        return min(seen, key=lambda at: at.mono, default=None)
 
     def _unmapped(self, verdict: Verdict) -> None:
         raw = verdict.raw

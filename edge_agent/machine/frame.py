@@ -36,6 +36,7 @@ class Frame:
         self.downtime = state.downtime
         self.sets = state.sets
         self.wake = state.wake
+        self.counted: set[tuple[str, str]] = set()
 
     def finish(self) -> Outcome:
         out, was = self.out, self.was
@@ -73,10 +74,12 @@ class Frame:
         values: Mapping[str, Value],
         at: Instant,
         basis: str,
-        since: Instant | None,
+        since: Mapping[str, Instant | None],
         *,
         gap: bool = False,
     ) -> list[Booked]:
+        """Hand good readings (member → value) to a group. `since`: the good sample before, by member."""
+        self.counted.update((name, member) for member in values)
         group, booked = counters.sample(
             self.groups.get(name, Group()),
             name,

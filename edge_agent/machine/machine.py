@@ -80,7 +80,7 @@ class Machine:
             if device.seen is not None and device.good:
                 step.open_gap(name, device.seen, cause)
         if step.tracked.current is not None and cause == "config_change":
-            step.blind(state.tracked.certain or state.at, "config")
+            step.blind(step.last_seen() or known.at, "config")
         for name, group in step.groups.items():
             step.groups = {**step.groups, name: flush(group, name, self._plan, step.out)}
         step.advance()

@@ -14,7 +14,6 @@ from drivers.base import Quality, Reading, Value
 from edge_agent.clock import Instant
 from edge_agent.machine.times import SKEW, at_wall
 
-
 _tag = itemgetter(0)
 
 

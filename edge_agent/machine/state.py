@@ -70,11 +70,11 @@ class Candidate(NamedTuple):
 
 
 class Tracked(NamedTuple):
-    """The state part. `certain`: when the tags last decided; `doubt`: that time, while they do not."""
+    """The state part. `doubt`: the last good sample before the tags did not decide any more; `revisit`: when to ask
+    rules that depend on time again (monotonic µs)."""
 
     current: Interval | None = None
     candidate: Candidate | None = None
-    certain: Instant | None = None
     doubt: Instant | None = None
     revisit: int | None = None
 

@@ -12,7 +12,7 @@ from edge_agent.clock import SECOND, Instant
 from edge_agent.machine import counters, downtime, measurements
 from edge_agent.machine.gaps import covering
 from edge_agent.machine.plan import DevicePlan
-from edge_agent.machine.samples import Device, Moment, arrange, fresh_readings, hold
+from edge_agent.machine.samples import Device, Held, Moment, arrange, fresh_readings, hold
 from edge_agent.machine.state import remember
 from edge_agent.machine.timers import due
 from edge_agent.machine.times import at_mono
@@ -87,17 +87,36 @@ class Step(Watching):
         else:
             for moment in moments:
                 self._moment(plan, moment, seen)
-            self._confirm(plan, moments, seen)
+            self._confirm(plan, seen)
             for name in self.plan.checked:
                 self._set_group(name, counters.check(self.groups[name], name, self.plan, self.out))
             if self.gaps:
                 self._close_tag_gaps(batch.device)
-            self._alive(plan)
+            if plan.state and self.tracked.revisit is not None:
+                self._evaluate(self.now, "agent", "tag", self._parts())
         if kept and self.set_plans:
             self._changed(batch.device, kept, before, agent_time=device.skewed)
         if self.set_plans:
             self._wake()
-        self.advance()
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        """Run what back-dated samples made due. An earlier alarm is kept: waking for nothing every few seconds costs
+        less than to set it again with every batch."""
+        was, tracked = self.was, self.tracked
+        alarm = was.wake if was.wake is not None and was.wake > self.now.mono else None
+        same = (
+            self.held is was.held
+            and self.gaps is was.gaps
+            and self.groups is was.groups
+            and self.downtime is was.downtime
+            and self.sets is was.sets
+            and tracked is was.tracked
+        )
+        if alarm is None or not same:
+            self.advance()
+            if alarm is not None and (self.wake is None or self.wake > alarm):
+                self.wake = alarm
 
     def _skewed(self, device: str, skew: int) -> None:
         way = "behind" if skew < 0 else "ahead"
@@ -113,12 +132,12 @@ class Step(Watching):
         """Samples of one time: hints first, then counters, then the reason, then the state."""
         counted: dict[str, dict[str, Value]] = {}
         since: dict[str, Instant | None] = {}
-        held = dict(self.held)
+        held: dict[str, Held] | None = None
         decides = False
         parts = self._parts()
         for reading in moment.readings:
             key = plan.essential[reading[0]]
-            old = held.get(key)
+            old = (held or self.held).get(key)
             if (
                 old is not None
                 and old.stale is None
@@ -127,6 +146,8 @@ class Step(Watching):
                 and not self.plan.rules
             ):
                 continue
+            if held is None:
+                held = dict(self.held)
             gap = covering(self.gaps, key) if self.gaps else None
             if gap is not None:
                 self._read_in_tag_gap(gap, key, held, reading, moment)
@@ -139,21 +160,24 @@ class Step(Watching):
             if key in self.plan.windows:
                 span = self.plan.windows[key]
                 self.past = remember(self.past, key, span, moment.at.mono, new.value)
-            if new.stale is None:
-                self._hint(key, old, new)
+            if new.stale is not None:
+                continue
+            self._hint(key, old, new)
             if key in self.plan.roles and reading[2] is Quality.GOOD:
+                known = old is not None and old.quality is not Quality.UNCERTAIN
                 for group, member in self.plan.roles[key]:
                     counted.setdefault(group, {})[member] = new.value
-                    known = old is not None and old.quality is not Quality.UNCERTAIN
-                    since[group] = (old.stale or seen) if known and old is not None else None
+                    since[member] = (old.stale or seen) if known and old is not None else None
+        if held is None:
+            return
         self.held = held
         for group, values in counted.items():
-            self._count(group, values, moment.at, moment.basis, since[group])
+            self._count(group, values, moment.at, moment.basis, since)
         self._reason(moment.at)
         if decides:
             self._evaluate(moment.at, moment.basis, "tag", parts)
 
-    def _confirm(self, plan: DevicePlan, moments: Sequence[Moment], seen: Instant | None) -> None:
+    def _confirm(self, plan: DevicePlan, seen: Instant | None) -> None:
         """A sign of life reads a suspect register again: an unchanged value is not always in the batch."""
         for name, group in self.groups.items():
             for member, register in group.registers.items():
@@ -161,25 +185,10 @@ class Step(Watching):
                 if suspect is None or found is None or found.key not in plan.counters:
                     continue
                 held = self.held.get(found.key)
-                due = suspect.at.mono + found.period
-                if held is None or held.stale is not None or self.now.mono < due or suspect.at == self.now:
+                if held is None or held.stale is not None or (name, member) in self.counted:
                     continue
-                self._count(name, {member: held.value}, self.now, "agent", seen)
-                return self._confirm(plan, moments, seen)
-        return None
-
-    def _alive(self, plan: DevicePlan) -> None:
-        """The tags say the same as before, up to now; rules that depend on time are asked again."""
-        tracked = self.tracked
-        if not plan.state or tracked.current is None or tracked.doubt is not None:
-            return
-        if tracked.revisit is not None:
-            self._evaluate(self.now, "agent", "tag", self._parts())
-            tracked = self.tracked
-        if tracked.doubt is None:
-            seen = [self.devices[name].seen for name, one in self.plan.devices.items() if one.state]
-            known = [at for at in seen if at is not None]
-            self.tracked = tracked._replace(certain=min(known, key=lambda at: at.mono))
+                if self.now.mono >= suspect.at.mono + found.period:
+                    self._count(name, {member: held.value}, self.now, "agent", {member: seen})
 
     def _changed(
         self, device: str, fresh: Sequence[Reading], before: Mapping[str, Reading], *, agent_time: bool

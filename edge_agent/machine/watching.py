@@ -61,8 +61,8 @@ class Watching(Deciding):
         view = View(self.held, self.devices, self.past, self.now)
         if any(tag in self.plan.state_keys for tag in gap.tags) and judge(self.plan, view, self.held) is None:
             since = gap.since
-            if "/" in key and self.tracked.certain is not None:
-                since = later(since, self.tracked.certain)
+            if self.tracked.doubt is not None:
+                since = later(since, self.tracked.doubt)
             self.blind(since, trigger)
 
     def _restarted(self, device: str, seen: Instant) -> None:
@@ -156,7 +156,7 @@ class Watching(Deciding):
             for attempt in range(4 if force else 1):
                 if attempt and not self._suspects(gap):
                     break
-                booked = self._count(name, members, at, "agent", gap.since, gap=True)
+                booked = self._count(name, members, at, "agent", dict.fromkeys(members, gap.since), gap=True)
                 result = counters.recovered(self.groups[name], {}, booked)
                 worst = gaps.worse(worst, result.quality)
         return gap._replace(worst=worst)
