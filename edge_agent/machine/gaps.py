@@ -27,14 +27,15 @@ TRIGGERS: Final[Mapping[str, str]] = {
 
 class Gap(NamedTuple):
     """`tags`: keys it covers. `settle`: nothing is believed before (after a PLC restart). `back`: first good sample.
-    `signs`: batches since. `read`: keys read since. `worst` and `before`: what the registers gave so far, and the
-    totals at its start."""
+    `decided`: when all its tags that make the state had been read. `signs`: batches since. `read`: keys read since.
+    `worst` and `before`: what the registers gave so far, and the totals at its start."""
 
     since: Instant
     cause: str
     tags: tuple[str, ...] = ()
     settle: Instant | None = None
     back: Instant | None = None
+    decided: Instant | None = None
     signs: int = 0
     read: frozenset[str] = frozenset()
     worst: str | None = None
@@ -59,11 +60,13 @@ def _blank(gap: Gap, held: Mapping[str, Held]) -> bool:
     return all(one.value == 0 for one in numbers) or all(one.value == 0xFFFF for one in numbers)
 
 
-def seen(gap: Gap, now: Instant, read: Iterable[str], *, good: bool) -> Gap:
-    """The gap after a batch with the keys `read`; `good`: at least one of them was good."""
+def seen(gap: Gap, now: Instant, read: Iterable[str], state: frozenset[str], *, good: bool) -> Gap:
+    """The gap after a batch with the keys `read`; `good`: something was good; `state`: keys that make the state."""
     keys = gap.read | frozenset(read)
     if gap.settling(now):
         return gap._replace(read=keys)
+    if gap.decided is None and keys.issuperset(state.intersection(gap.tags)):
+        gap = gap._replace(decided=now)
     signs = gap.signs + 1
     back = gap.back or (now if good or gap.read or signs > 1 else None)
     return gap._replace(read=keys, signs=signs, back=back)

@@ -113,7 +113,7 @@ class Machine:
             {key: held for key, held in known.held.items() if key in keys},
             {},
             {
-                key: gap._replace(back=None, signs=0, read=frozenset(), settle=None)
+                key: gap._replace(back=None, decided=None, signs=0, read=frozenset(), settle=None)
                 for key, gap in known.gaps.items()
                 if (key in keys or key in self._plan.devices) and keys.issuperset(gap.tags)
             },

@@ -71,9 +71,16 @@ def fresh_readings(readings: Sequence[Reading], last: Mapping[str, Reading], use
 
 
 def arrange(
-    device: Device, fresh: Sequence[Reading], essential: Mapping[str, str], now: Instant, *, first: bool
+    device: Device,
+    fresh: Sequence[Reading],
+    everything: Sequence[Reading],
+    essential: Mapping[str, str],
+    now: Instant,
+    *,
+    first: bool,
 ) -> Arranged:
-    """Order and time the fresh readings. `first`: the first batch of a connection, whose values may be old."""
+    """Order and time the fresh readings of a batch, `everything`, whose newest own time judges the device's clock.
+    `first`: the first batch of a connection, whose values may be old."""
     timed = [reading[3] for reading in fresh if reading[3] is not None]
     if not timed:
         needed = [reading for reading in fresh if reading[0] in essential] if essential else []
@@ -93,6 +100,8 @@ def arrange(
         kept = [*device.late, *fresh]
     elif not kept:
         return Arranged(device._replace(late=tuple(fresh), dropped=device.dropped + len(fresh)), (), (), None)
+    if abs(now.wall - newest) > SKEW:
+        newest = max(reading[3] for reading in everything if reading[3] is not None)
     distance = now.wall - newest
     if abs(distance) <= SKEW:
         skewed = False

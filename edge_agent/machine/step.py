@@ -74,7 +74,14 @@ class Step(Watching):
         moments: Sequence[Moment] = ()
         kept: Sequence[Reading] = ()
         if fresh:
-            arranged = arrange(device, fresh, plan.essential, self.now, first=gap is not None or device.seen is None)
+            arranged = arrange(
+                device,
+                fresh,
+                batch.readings,
+                plan.essential,
+                self.now,
+                first=gap is not None or device.seen is None,
+            )
             device, moments, kept = arranged.device, arranged.moments, arranged.fresh
             if arranged.skew is not None:
                 self._skewed(batch.device, arranged.skew)

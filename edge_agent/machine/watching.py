@@ -26,7 +26,7 @@ class Watching(Deciding):
         known = self.gaps.get(device)
         if known is not None:
             if settle is not None:
-                again = known._replace(cause=cause, settle=settle, back=None, signs=0, read=frozenset())
+                again = known._replace(cause=cause, settle=settle, back=None, decided=None, signs=0, read=frozenset())
                 self._set_gap(device, again)
             return
         tags = tuple(key for key in self.plan.devices[device].essential.values() if covering(self.gaps, key) is None)
@@ -94,7 +94,7 @@ class Watching(Deciding):
                     held[key] = new._replace(stale=gap.since)
         self.held = held
         good = any(reading[2] is not Quality.BAD for reading in fresh)
-        self._set_gap(device, gaps.seen(gap, self.now, read, good=good))
+        self._set_gap(device, gaps.seen(gap, self.now, read, self.plan.state_keys, good=good))
         self._try_close(device, self.now)
 
     def _read_in_tag_gap(
@@ -176,7 +176,8 @@ class Watching(Deciding):
         counted = "count" in affects
         self._gap_event(gap.since, gap.back, gap.cause, affects, quality if counted else None, delta or None)
         self._flush()
-        self._evaluate(gap.back, "agent", gaps.TRIGGERS[gap.cause], self._parts())
+        since = gap.back if gap.decided is None else later(gap.back, gap.decided)
+        self._evaluate(since, "agent", gaps.TRIGGERS[gap.cause], self._parts())
 
     def _affects(self, tags: Iterable[str]) -> tuple[str, ...]:
         """What essential tags feed, in the words of `data.gap`."""
