@@ -17,6 +17,7 @@ from typing import Any
 from buffer.outbox import Message
 from config.load import Loaded, load
 from drivers.registry import Drivers
+from edge_agent.cli.tail import event_line
 from edge_agent.clock import SystemClock
 from edge_agent.control.client import ControlClient, NoAnswer, NotRunning
 from edge_agent.control.server import ControlServer
@@ -24,7 +25,6 @@ from edge_agent.demo.broker import LoopbackBroker
 from edge_agent.demo.cable import LOOPBACK
 from edge_agent.demo.place import default_folder, socket_of
 from edge_agent.demo.plant import OVEN, OVEN_PORT, PRESS, PRESS_PORT, Plant, plug
-from edge_agent.demo.show import line
 from edge_agent.demo.tally import Tally, parse
 from edge_agent.machine.expressions import names
 from edge_agent.runtime import Agent
@@ -113,7 +113,7 @@ class _Session:
         self._tally.take(events)
         self._news.set()
         for event in events:
-            self._say(line(event))
+            self._say(event_line(event))
 
     async def _wait(
         self, agent: "asyncio.Task[None]", done: Callable[[], bool], limit: float, otherwise: str
@@ -191,7 +191,7 @@ Ctrl-C ends the demo.
         for machine, counts in self._plant.truth.items():
             for part, count in counts.items():
                 told = self._tally.counts.get(machine, {}).get(part, 0)
-                self._say(f"{machine} made {part} {count}, the events say {told}")
+                self._say(f"{machine} {part}: the machine made {count}, the events say {told}")
 
     def _fault(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         machine, seconds = asked.get("machine"), float(asked.get("seconds", 6.0))

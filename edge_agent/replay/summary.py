@@ -12,7 +12,7 @@ _FIELDS = {
     "downtime.started": ("class", "category"),
     "downtime.updated": ("class", "category", "duration_s"),
     "downtime.ended": ("class", "category", "duration_s"),
-    "production.counted": ("counter", "delta", "cause"),
+    "production.counted": ("counter", "delta", "cause", "flags"),
     "data.gap": ("cause", "count_recovered"),
     "data.loss": ("lost_stream", "seq_from", "seq_to", "cause"),
     "measurement.sampled": ("set", "values"),
