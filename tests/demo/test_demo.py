@@ -42,7 +42,8 @@ class Demo:
     @property
     def truth(self):
         """(machine, part) → (made, told), as printed at the end."""
-        found = re.findall(r"^(\S+) (\w+): the machine made (\d+), the events say (\d+)$", "".join(self.lines), re.MULTILINE)
+        pattern = r"^(\S+) (\w+): the machine made (\d+), the events say (\d+)$"
+        found = re.findall(pattern, "".join(self.lines), re.MULTILINE)
         return {(machine, part): (int(made), int(told)) for machine, part, made, told in found}
 
 
