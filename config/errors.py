@@ -16,7 +16,7 @@ Path = tuple[str | int, ...]
 """Keys and list positions from the top of the file to a value."""
 Severity = Literal["error", "warning"]
 
-_MANY = 500
+_MANY = 150
 """Of more words only those that begin alike are compared."""
 _WIDEST = 160
 """Longer source lines are cut around the caret."""
