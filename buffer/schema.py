@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -104,8 +105,7 @@ def _open(
     try:
         heads = read_wal(path.with_name(path.name + "-wal"))
         connection = _connect(path)
-        _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        cut = lost_commits(heads, max(frames, 0))
+        cut = lost_commits(heads, _valid_frames(connection))
         db = Database(connection, execute_plugins=False)
         if _is_new(db, path):
             if cut:
@@ -151,6 +151,17 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _valid_frames(connection: sqlite3.Connection) -> int:
+    """How many frames of the WAL SQLite has accepted; on a full disk, where it does not tell, as many as can be."""
+    try:
+        _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    except sqlite3.Error as error:
+        if not is_passing(error):
+            raise
+        return sys.maxsize
+    return max(int(frames), 0)
+
+
 def _is_empty(path: Path) -> bool:
     return not path.exists() or path.stat().st_size == 0
 
@@ -189,7 +200,8 @@ def _check(db: Database, path: Path) -> None:
         (verdict,) = db.execute(pragma).fetchone()
         if verdict != "ok":
             raise _Damage(verdict)
-    tables.migrations.apply(db)
+    if tables.migrations.pending(db):
+        tables.migrations.apply(db)
 
 
 def _begin(

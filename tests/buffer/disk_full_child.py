@@ -8,10 +8,9 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from buffer.outbox import Lane, Message
+from buffer.outbox import Lane, Message, OutboxError
 from buffer.sqlite import SqliteOutbox
 from tests.waiting import until
 
@@ -29,45 +28,75 @@ def fill(file: Path) -> None:
                 continue
 
 
-async def store_until_waiting(outbox: SqliteOutbox, numbers: Iterator[int]) -> "asyncio.Future[None]":
-    for seq in numbers:
-        message = Message(
-            "press07.p", outbox.epoch, seq, Lane.PRODUCTION, "state.changed", "t", os.urandom(next(SIZES))
-        )
-        call = asyncio.ensure_future(outbox.append([message], states={"press07": b"%d" % seq}))
+class Numbers:
+    """The next number to store, and the next that must be given."""
+
+    def __init__(self) -> None:
+        self.next = 1
+        self.due = 1
+
+
+def store(outbox: SqliteOutbox, seq: int) -> "asyncio.Future[None]":
+    body = os.urandom(next(SIZES))
+    message = Message("press07.p", outbox.epoch, seq, Lane.PRODUCTION, "state.changed", "t", body)
+    return asyncio.ensure_future(outbox.append([message], states={"press07": b"%d" % seq}))
+
+
+async def store_until_waiting(outbox: SqliteOutbox, numbers: Numbers) -> "asyncio.Future[None]":
+    while True:
+        call = store(outbox, numbers.next)
         await asyncio.wait({call}, timeout=0.05)
         if not call.done():
             await until(lambda call=call: call.done() or outbox.full)
         if not call.done():
             return call
         call.result()
-    raise AssertionError
+        numbers.next += 1
+
+
+async def check(outbox: SqliteOutbox, numbers: Numbers) -> list[int]:
+    """Everything stored is given; the positions."""
+    batch = await outbox.next_batch(100_000, lane=Lane.PRODUCTION)
+    assert [stored.message.seq for stored in batch] == list(range(numbers.due, numbers.due + len(batch)))
+    return [stored.position for stored in batch]
 
 
 async def main(folder: Path, times: int) -> None:
-    outbox = SqliteOutbox(
-        folder / "buffer.db", agent_id="ipc01", max_size=1 << 30, now=lambda: time.time_ns() // 1000
-    )
+    def make() -> SqliteOutbox:
+        path = folder / "buffer.db"
+        return SqliteOutbox(path, agent_id="ipc01", max_size=1 << 30, now=lambda: time.time_ns() // 1000)
+
+    outbox = make()
     await outbox.open()
-    numbers = itertools.count(1)
-    given = itertools.count(1)
+    numbers = Numbers()
     loop = asyncio.get_running_loop()
     longest = 0.0
-    for _ in range(times):
+    for turn in range(times):
+        outbox._due("flush")
+        await outbox.depth()
         fill(folder / "ballast")
         call = await store_until_waiting(outbox, numbers)
-        batch = await outbox.next_batch(10_000, lane=Lane.PRODUCTION)
-        assert (await outbox.depth()).rows >= len(batch)
+        await check(outbox, numbers)
+        if turn % 2:
+            await outbox.close()
+            assert isinstance((await asyncio.gather(call, return_exceptions=True))[0], OutboxError)
+            outbox = make()
+            await outbox.open()
+            assert outbox.quarantined is None
+            assert outbox.broken is None
+            await check(outbox, numbers)
+            call = await store_until_waiting(outbox, numbers)
         assert not call.done()
         (folder / "ballast").unlink()
         started = loop.time()
         await call
+        numbers.next += 1
         longest = max(longest, loop.time() - started)
-        await until(lambda: not outbox.full)
-        batch = await outbox.next_batch(10_000, lane=Lane.PRODUCTION)
-        for stored in batch:
-            assert stored.message.seq == next(given)
-        await outbox.ack([stored.position for stored in batch])
+        await until(lambda outbox=outbox: not outbox.full)
+        while positions := await check(outbox, numbers):
+            await outbox.ack(positions)
+            numbers.due += len(positions)
+        assert numbers.due == numbers.next
     await outbox.close()
     sys.stdout.write(f"{longest:.3f}\n")
 
