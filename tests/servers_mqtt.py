@@ -8,7 +8,6 @@ async with mosquitto(tmp_path) as broker, Sink(broker.port) as sink:
 import asyncio
 import json
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -23,10 +22,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from tests.programs import find_program
 from tests.waiting import free_port, until
-
-MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-MOSQUITTO_PASSWD = shutil.which("mosquitto_passwd") or "/usr/bin/mosquitto_passwd"
 
 
 @dataclass
@@ -57,7 +54,7 @@ class Mosquitto:
         config = self.folder / "mosquitto.conf"
         config.write_text("\n".join(self.lines) + "\n")
         with (self.folder / "mosquitto.log").open("ab") as log:
-            self.process = _spawn([MOSQUITTO, "-c", str(config)], log)
+            self.process = _spawn([find_program("mosquitto"), "-c", str(config)], log)
         try:
             async with asyncio.timeout(10):
                 while not await self._listens():
@@ -161,7 +158,7 @@ async def mosquitto(
         passwords = folder / "passwords"
         passwords.touch(mode=0o600)
         for name, password in users.items():
-            await asyncio.to_thread(_run, [MOSQUITTO_PASSWD, "-b", str(passwords), name, password])
+            await asyncio.to_thread(_run, [find_program("mosquitto_passwd"), "-b", str(passwords), name, password])
         lines.append(f"password_file {passwords}")
     if acl is not None:
         access = folder / "acl"

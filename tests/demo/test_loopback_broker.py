@@ -1,7 +1,6 @@
 """The demo's broker, judged by clients that others wrote: mosquitto's tools and paho."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from edge_agent.demo import packets
 from edge_agent.demo.broker import LoopbackBroker
 from edge_agent.demo.packets import Malformed, matches, valid_filter
+from tests.programs import find_program
 from tests.servers_mqtt import Sink
 
 
@@ -24,7 +24,7 @@ async def port() -> AsyncIterator[int]:
 async def tool(name: str, port: int, *arguments: str) -> tuple[int, str]:
     """Run mosquitto_pub or mosquitto_sub; exit code and what it printed."""
     process = await asyncio.create_subprocess_exec(
-        shutil.which(name) or f"/usr/bin/{name}",
+        find_program(name),
         *("-p", str(port), *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
