@@ -38,7 +38,9 @@ CHECKPOINT_NOW_BYTES: Final = 16 << 20
 SLICE_ROWS: Final = 500
 BUSY_TURNS: Final = 50
 """Without an idle moment one slice of idle work is done after so many turns."""
-VACUUM_PAGES: Final = 256
+SHRINK_ABOVE: Final = 64 << 20
+SHRINK_SLICE: Final = 1 << 20
+"""Bytes: room for less than so much, or than a quarter of the file, is kept for new messages."""
 RESERVE: Final = 16 << 20
 """Bytes of the disk left for the WAL and for others; at most an eighth of what there is."""
 
@@ -108,7 +110,7 @@ class Keeper:
         self._error: OutboxError | None = None
         self._flush = False
         self._pruning = False
-        self._vacuuming = False
+        self._shrinking = False
         self._counting = False
         self._slice = SLICE_ROWS
         self._limit = 0
@@ -192,8 +194,7 @@ class Keeper:
         elif what == "tidy" and self._ledger is not None and self._error is None:
             self._pruning = True
             self._follow_free_space()
-            pages, free = self._ledger.pages(), self._ledger.free_pages()
-            self._vacuuming = free > max(pages // 4, 16 * VACUUM_PAGES)
+            self._shrinking = self._is_large()
 
     def fail(self, jobs: Sequence[Job], error: BaseException) -> None:
         """A fault of this program: nobody may wait for ever."""
@@ -341,15 +342,16 @@ class Keeper:
 
     def _follow_free_space(self) -> bool:
         """Set the largest size of the file by `max_size` and the free space; whether it is larger than before."""
-        used = self.ledger.pages() * self.ledger.page_size()
+        file = self.ledger.file
+        size = file.size()
         try:
             free = shutil.disk_usage(self.settings.path.parent).free
         except OSError:
             # Without an answer only `max_size` counts; a full disk still shows as SQLITE_FULL.
             free = self.settings.max_size
-        reserve = min(RESERVE, (used + free) // 8)
+        reserve = min(RESERVE, (size + free) // 8)
         before = self._limit
-        self._limit = self.ledger.limit(min(self.settings.max_size, used + max(free - reserve, 0)))
+        self._limit = file.limit(min(self.settings.max_size, size + max(free - reserve, 0)))
         return before < self._limit
 
     # --- idle work ---
@@ -369,11 +371,14 @@ class Keeper:
             self._counting = ledger.count()
         elif self._pruning:
             self._pruning = self._try(self._prune_slice) and self._pruning
-        elif self._vacuuming:
-            self._vacuuming = False
-            self._try(lambda: ledger.vacuum(VACUUM_PAGES))
-        more = self._counting or self._pruning or self._vacuuming or ledger.written >= CHECKPOINT_BYTES
+        elif self._shrinking:
+            self._shrinking = self._try(lambda: ledger.file.give_back(SHRINK_SLICE)) and self._is_large()
+        more = self._counting or self._pruning or self._shrinking or ledger.written >= CHECKPOINT_BYTES
         return more and self._error is None
+
+    def _is_large(self) -> bool:
+        file = self.ledger.file
+        return file.free() > max(file.size() // 4, SHRINK_ABOVE)
 
     def _prune_slice(self) -> None:
         started = self.settings.now()

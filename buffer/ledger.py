@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from buffer import tables
+from buffer import tables, tally
+from buffer.file import DatabaseFile
 from buffer.outbox import Damaged, Depth, Lane, Message, SequenceError, Stored
 from buffer.record import as_written, fields_crc, message_crc
 from buffer.schema import Opened
@@ -20,9 +21,6 @@ from buffer.sequence import Key, follow
 
 READ_BYTES = 4 << 20
 """Bodies read at once, however many rows were asked for."""
-COUNT_ROWS = 20_000
-"""Rows of `pending` counted in one slice."""
-
 _READ = """SELECT p.position, s.stream, s.epoch, m.seq, m.lane, m.type, m.topic, m.recorded_at, m.crc, m.body
     FROM pending p LEFT JOIN message m ON m.position = p.position LEFT JOIN stream s ON s.id = m.stream_id
     WHERE p.lane = ? AND p.position > ? ORDER BY p.position LIMIT ?"""
@@ -60,14 +58,10 @@ class Ledger:
         self._acked: dict[int, tuple[int, int]] = {}
         self._position = 0
         self._rank = 0
-        self._rows = 0
-        self._bytes = 0
         self._dead = 0
         self._many = self._connection.executemany
         self._stopped_clean = False
-        # Rows of `pending` up to `_count_to` are counted lane by lane in idle time, so that opening reads none.
-        self._count_at = (0, 0)
-        self._count_to = 0
+        self.file = DatabaseFile(self._connection)
         self.written = 0
         """Bytes of bodies and states written since the last checkpoint."""
         self._load()
@@ -86,10 +80,10 @@ class Ledger:
         for lane in Lane:
             highest.append(self._one("SELECT max(position) FROM pending WHERE lane = ?", lane) or 0)
         self._position = max(highest)
-        self._count_to = self._position
+        self._tally = tally.Tally(self._connection, self._position)
         self._rank = self._one("SELECT max(rank) FROM sent") or 0
         self._dead = self._one("SELECT count(*) FROM dead") or 0
-        while self.count() and self._rows < COUNT_ROWS:
+        while self.count() and self._tally.rows < tally.COUNT_ROWS:
             pass
 
     def _one(self, query: str, *arguments: int) -> int | None:
@@ -160,12 +154,11 @@ class Ledger:
         self._streams.update(new)
         self._last.update(last.maps[0])
         self._position = position
-        self._rows += len(messages)
-        self._bytes += size
+        self._tally.add(len(messages), size)
         self._acked_stored(keep_sent)
         for found in buried:
             self._dead += 1
-            self._uncount(*found)
+            self._tally.remove(*found)
         self._stopped_clean = False
         self.written += size + sum(map(len, states.values())) + 64 * (len(messages) + len(buried))
         return verdicts
@@ -244,18 +237,13 @@ class Ledger:
             found = None if position in self._acked else self._find(position)
             if found is not None:
                 self._acked[position] = found
-                self._uncount(position, *found)
+                self._tally.remove(position, *found)
 
     def _find(self, position: int) -> tuple[int, int] | None:
         """(lane, bytes) of an unconfirmed message."""
         query = "SELECT lane, bytes FROM pending WHERE lane IN (0, 1, 2) AND position = ?"
         row = self._connection.execute(query, (position,)).fetchone()
         return None if row is None else (row[0], row[1])
-
-    def _uncount(self, position: int, lane: int, size: int) -> None:
-        if position > self._count_to or (lane, position) <= self._count_at:
-            self._rows -= 1
-            self._bytes -= size
 
     def set_aside(self, damaged: Sequence[Damaged]) -> None:
         """Move unreadable messages to the dead letters, with what is left of them; their rows stay where they are,
@@ -277,7 +265,7 @@ class Ledger:
         for one, where in found:
             if where is not None:
                 self._dead += 1
-                self._uncount(one.position, *where)
+                self._tally.remove(one.position, *where)
 
     def prune(self, before: int | None, rows: int) -> int:
         """Remove up to `rows` confirmed messages, longest confirmed first: those confirmed before the UTC time
@@ -362,8 +350,8 @@ class Ledger:
 
     def depth(self, max_size: int) -> Depth:
         oldest = [at for lane in Lane if (at := self._oldest(lane)) is not None]
-        used = (self.pages() - self.free_pages()) * self.page_size()
-        return Depth(self._rows, self._bytes, min(oldest, default=None), self._dead, used / max_size)
+        waiting = self._tally
+        return Depth(waiting.rows, waiting.bytes, min(oldest, default=None), self._dead, self.file.used() / max_size)
 
     def _oldest(self, lane: Lane) -> int | None:
         query = "SELECT position FROM pending WHERE lane = ? ORDER BY position LIMIT ?"
@@ -374,47 +362,12 @@ class Ledger:
 
     def count(self) -> bool:
         """Count one slice of what was waiting at the opening; True while more is left."""
-        lane, after = self._count_at
-        if lane > Lane.MEASUREMENT:
-            return False
-        count, size, last = self._connection.execute(
-            """SELECT count(*), coalesce(sum(bytes), 0), max(position) FROM (SELECT position, bytes FROM pending
-            WHERE lane = ? AND position > ? AND position <= ? ORDER BY position LIMIT ?)""",
-            (lane, after, self._count_to, COUNT_ROWS),
-        ).fetchone()
-        self._rows += count
-        self._bytes += size
-        for position, (of, acked) in self._acked.items():
-            if of == lane and after < position <= (last or 0):
-                self._rows -= 1
-                self._bytes -= acked
-        self._count_at = (lane, last) if count == COUNT_ROWS else (lane + 1, 0)
-        return self._count_at[0] <= Lane.MEASUREMENT
-
-    # --- the file ---
-
-    def pages(self) -> int:
-        return self._one("PRAGMA page_count") or 0
-
-    def page_size(self) -> int:
-        return self._one("PRAGMA page_size") or 4096
-
-    def limit(self, size: int) -> int:
-        """Let the file grow to `size` bytes and no further; returns the limit now in force, in pages."""
-        return self._one(f"PRAGMA max_page_count = {max(size // self.page_size(), 1)}") or 0
-
-    def free_pages(self) -> int:
-        return self._one("PRAGMA freelist_count") or 0
-
-    def vacuum(self, pages: int) -> None:
-        """Give up to `pages` free pages at the end of the file back to the file system."""
-        # `execute` would free one page only.
-        self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+        return self._tally.count(self._acked)
 
     def checkpoint(self) -> None:
         """Move the WAL into the database, so that the WAL is used again from its start."""
         self.written = 0
-        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        self.file.checkpoint()
 
     def close(self) -> None:
         self._connection.close()

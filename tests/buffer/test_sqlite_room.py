@@ -176,7 +176,7 @@ async def test_what_waits_is_counted_in_slices_while_it_is_confirmed(
     async with opened(path) as outbox:
         for seq in range(1, 21):
             await append(outbox, seq)
-    monkeypatch.setattr("buffer.ledger.COUNT_ROWS", 3)
+    monkeypatch.setattr("buffer.tally.COUNT_ROWS", 3)
     found = open_database(path, agent_id="ipc01", now=lambda: AT, epoch=lambda _: "new")
     ledger = Ledger(found, now=lambda: AT)
     assert ledger.depth(1 << 20).rows == 3
@@ -213,3 +213,21 @@ async def test_a_confirmation_is_on_the_disk_within_a_second_without_another_app
         before = wal.read_bytes()
         await outbox.ack([stored.position])
         await until(lambda: wal.read_bytes() != before, 2)
+
+
+async def test_room_that_is_no_longer_needed_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("buffer.keeper.SHRINK_ABOVE", 100_000)
+    monkeypatch.setattr("buffer.keeper.SHRINK_SLICE", 40_960)
+    path = tmp_path / "buffer.db"
+    async with opened(path, keep_sent=0) as outbox:
+        for seq in range(1, 101):
+            await append(outbox, seq)
+        batch = await outbox.next_batch(100, lane=Lane.PRODUCTION)
+        await outbox.ack([stored.position for stored in batch[:90]])
+        outbox._due("flush")
+        await tidy(outbox)
+        outbox._due("tidy")
+        while await outbox._ask(lambda keeper: keeper._shrinking):
+            pass
+        assert await read(outbox) == list(range(91, 101))
+    assert path.stat().st_size < 250_000
