@@ -11,7 +11,7 @@ LARGEST = 4 << 20
 """Bytes. A configuration of hundreds of machines is a tenth of it."""
 
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-_UNPRINTABLE = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 _SECRET_KEY = r"(?:\w+[_-])?(?:pass(?:word|phrase|wd)|secret|token|pwd)"
 _SECRET_KEY_ALONE = re.compile(_SECRET_KEY, re.IGNORECASE)
 _SECRET_VALUE = re.compile(
