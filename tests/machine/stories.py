@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from config.model import Config, DeviceOptions, MachineOptions, TagOptions
+from config.model import AgentOptions, Config, DeviceOptions, MachineOptions, Mqtt, Site, TagOptions
 from edge_agent.clock import SECOND
 from edge_agent.machine.machine import Machine
 from edge_agent.replay.drive import Drive, Made
@@ -59,15 +59,12 @@ def config(
     options = MachineOptions.model_validate({"line": "line3", "device": "press", **machine, **more})
     return Config.model_construct(
         version=1,
-        agent={"id": "a1"},
-        site=_Site(),
+        agent=AgentOptions(id="a1"),
+        site=Site(enterprise="acme", site="sz1", area="stamping"),
         devices=devices,
         machines={"press": options},
+        mqtt=Mqtt(),
     )
-
-
-class _Site:
-    enterprise, site, area = "acme", "sz1", "stamping"
 
 
 def machine(made: Config) -> Machine:
