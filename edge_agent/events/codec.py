@@ -151,16 +151,23 @@ def _conversion(name: str, hint: Any) -> Convert | None:
     alternatives = [hint, *get_args(hint)]
     if any(is_dataclass(kind) for kind in alternatives):
         return as_wire
+    mappings = [kind for kind in alternatives if getattr(kind, "__origin__", None) is Mapping]
+    if any(is_dataclass(get_args(kind)[1]) for kind in mappings):
+        return _named_records
     inner = [argument for kind in alternatives for argument in get_args(kind)]
     if any(is_dataclass(kind) for kind in inner):
         return _records
-    if any(getattr(kind, "__origin__", None) is Mapping for kind in alternatives):
+    if mappings:
         return _mapping
     return _scalar if int in alternatives else None
 
 
 def _records(records: tuple[Any, ...]) -> list[dict[str, Any]]:
     return [as_wire(record) for record in records]
+
+
+def _named_records(records: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: as_wire(record) for name, record in records.items()}
 
 
 def _seconds(value: float) -> float:
