@@ -26,9 +26,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from buffer import quarantine
 from buffer.ledger import Ledger, Refusal, Writing
 from buffer.outbox import Damaged, Lane, OutboxError, Stored
-from buffer.schema import Opened, is_damage, is_passing, marker, open_database
+from buffer.schema import Opened, is_damage, is_passing, open_database
 from buffer.thread import DatabaseThread
 
 GROUP_ROWS: Final = 500
@@ -132,7 +133,7 @@ class Keeper:
             if not is_damage(error):
                 raise
             # Found behind the checks of the opening: once more, which moves it aside.
-            marker(self.settings.path).touch()
+            quarantine.mark(self.settings.path)
             opened, ledger = self._opened()
         self._ledger = ledger
         self._counting = True
@@ -312,7 +313,7 @@ class Keeper:
                 f"The buffer {path} is damaged ({error}). It is moved aside at the next start.", code="S707"
             )
             self._error.__cause__ = error
-            marker(path).touch()
+            quarantine.mark(path)
             if self._ledger is not None:
                 self._ledger.close()
         return self._error

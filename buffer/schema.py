@@ -9,17 +9,15 @@ sent are sent under their old epoch. Continued: everything else, the ordinary st
 
 import contextlib
 import json
-import os
 import sqlite3
 import sys
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 from sqlite_utils import Database
 
-from buffer import tables
+from buffer import quarantine, tables
 from buffer.outbox import OutboxError
 from buffer.record import as_written, fields_crc
 from buffer.wal import lost_commits, read_wal
@@ -73,11 +71,6 @@ def lenient(raw: bytes) -> str:
     return raw.decode(errors="replace")
 
 
-def marker(path: Path) -> Path:
-    """A file beside the database that says: found damaged while in use, move it aside at the next start."""
-    return path.with_name(path.name + ".damaged")
-
-
 def open_database(path: Path, *, agent_id: str, now: Callable[[], int], epoch: Callable[[str | None], str]) -> Opened:
     """Open or create the database at `path`. `epoch` makes a new epoch that sorts behind the one given.
 
@@ -87,15 +80,21 @@ def open_database(path: Path, *, agent_id: str, now: Callable[[], int], epoch: C
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutboxError(f"Cannot create the folder {path.parent}: {error.strerror}.", code="S705") from error
-    quarantined = _move_aside(path, now()) if marker(path).exists() else None
     try:
-        return _open(path, agent_id, now, epoch, quarantined)
-    except _Damage:
-        quarantined = _move_aside(path, now())
-    try:
-        return _open(path, agent_id, now, epoch, quarantined)
+        quarantined = quarantine.resume(path, now()) if quarantine.is_marked(path) else None
+        try:
+            opened = _open(path, agent_id, now, epoch, quarantined)
+        except _Damage:
+            quarantined = quarantine.begin(path, now())
+            opened = _open(path, agent_id, now, epoch, quarantined)
+        quarantine.end(path)
+    except OSError as error:
+        raise OutboxError(
+            f"The buffer {path} is damaged and cannot be moved aside: {error.strerror}.", code="S705"
+        ) from error
     except _Damage as error:
         raise OutboxError(f"A new database at {path} cannot be read back: {error}.", code="S705") from error
+    return opened
 
 
 def _open(
@@ -322,32 +321,3 @@ def _translate(error: sqlite3.Error, path: Path) -> Exception:
     return OutboxError(
         f"Cannot open the buffer {path}: {error}. Check that the folder and the file may be written.", code="S705"
     )
-
-
-def _move_aside(path: Path, now: int) -> Path:
-    """Move database, WAL and SHM away together under a time stamp; the database first, since a WAL without its
-    database is harmless and a database without its WAL is not."""
-    stamp = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=now)).strftime("%Y%m%dT%H%M%S.%fZ")
-    target = path.with_name(f"{path.name}.{stamp}.damaged")
-    try:
-        for suffix in ("", "-wal", "-shm"):
-            source = path.with_name(path.name + suffix)
-            if source.exists():
-                source.replace(target.with_name(target.name + suffix))
-        marker(path).unlink(missing_ok=True)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise OutboxError(
-            f"The buffer {path} is damaged and cannot be moved aside: {error.strerror}.", code="S705"
-        ) from error
-    return target
-
-
-def _sync_folder(folder: Path) -> None:
-    """A rename is on the disk when its folder is; Windows has no such call and needs none."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from buffer import quarantine
 from buffer.outbox import Lane, Message, OutboxError
 from buffer.record import fields_crc
-from buffer.schema import CHECK_WHOLE_BELOW, marker
+from buffer.schema import CHECK_WHOLE_BELOW
 from buffer.sqlite import SqliteOutbox
 
 AT = 1_772_414_047_250_000
@@ -218,12 +219,12 @@ async def test_database_and_wal_are_moved_aside_together(path: Path) -> None:
         shutil.copy(file, home)
     await outbox.close()
     wal = (home / "buffer.db-wal").read_bytes()
-    marker(home / "buffer.db").touch()
+    quarantine.mark(home / "buffer.db")
     async with opened(home / "buffer.db") as outbox:
         aside = outbox.quarantined
         assert aside is not None
         assert aside.with_name(aside.name + "-wal").read_bytes() == wal
-        assert not marker(home / "buffer.db").exists()
+        assert not quarantine.is_marked(home / "buffer.db")
         assert await bodies(outbox) == []
     edit(aside)
     connection = sqlite3.connect(aside)
