@@ -19,6 +19,7 @@ help:
 	@echo 'make test     everything that is checked: style, types, layers, tests'
 	@echo 'make check    style, types and layers only'
 	@echo 'make torture  the long forms of the crash and load tests'
+	@echo 'make bench    how fast it is, all figures of one run; ARGS="--only b" for a part'
 	@echo 'make wheel    dist/edge_agent-*.whl'
 	@echo 'make lock     write the lock files again from pyproject.toml'
 	@echo 'make clean    remove what the commands above have made'
@@ -34,6 +35,9 @@ check: $(TEST_STAMP)
 
 torture: $(TEST_STAMP) system $(PEERS_STAMP)
 	@$(BIN)/nox -s torture
+
+bench: $(TEST_STAMP) system
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 wheel: $(TEST_STAMP)
 	@$(BIN)/nox -s wheel

@@ -33,10 +33,20 @@ def tests(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *session.posargs)
 
 
+LONG = {
+    "EDGE_AGENT_BIT_FLIPS": "2000",
+    "EDGE_AGENT_CRASH_POINTS": "2000",
+    "EDGE_AGENT_DISK_FULL": "100",
+    "EDGE_AGENT_TORTURE": "1",
+}
+"""What makes the tests long: damaged bits, kills at a write or sync, full disks; the rest knows one long form."""
+
+
 @nox.session
 def torture(session: nox.Session) -> None:
-    """The long forms of the tests marked `torture`: more kills, more injected faults, longer outages."""
-    session.run("python", "-m", "pytest", "-m", "torture", "--timeout=0", "-s", env={"EDGE_AGENT_TORTURE": "1"})
+    """The long forms: more kills, more injected faults, longer outages. `-- tests/buffer` for a part of them."""
+    chosen = session.posargs or ("tests/buffer", "tests/drivers", "tests/e2e")
+    session.run("python", "-m", "pytest", "-s", "-m", "torture", *chosen, env=LONG)
 
 
 @nox.session

@@ -12,6 +12,7 @@ PACKAGES = {
     "mosquitto_sub": "mosquitto-clients",
     "cc": "gcc libc6-dev",
     "node": "nodejs",
+    "unshare": "util-linux",
 }
 """Program → Debian package, where the names differ."""
 

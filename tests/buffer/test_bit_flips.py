@@ -91,6 +91,7 @@ async def use(path: Path, sent: set[Message]) -> str:
         await outbox.close()
 
 
+@pytest.mark.torture
 @pytest.mark.timeout(0 if "EDGE_AGENT_BIT_FLIPS" in os.environ else 120)
 @pytest.mark.parametrize("where", ["buffer.db", "buffer.db-wal"])
 async def test_nothing_wrong_is_sent_and_the_start_works_whatever_bit_turned_over(tmp_path: Path, where: str) -> None:

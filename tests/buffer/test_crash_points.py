@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.buffer.crash_points import CALLS, Point, crash
+from tests.buffer.crash_points import CALLS, Point, crash, crash_while_moving_aside
 
 SHORT = 60
 
@@ -23,6 +23,17 @@ def points(count: int) -> list[Point]:
 
 
 @pytest.mark.needs("strace")
+async def test_a_start_killed_while_it_moves_a_damaged_database_aside_is_finished_by_the_next(tmp_path: Path) -> None:
+    moving = [Point("fsync", n) for n in (1, 2, 3)] + [Point("rename", 1), Point("write", 1)]
+    creating = [Point("pwrite64", n) for n in (1, 5, 20, 26, 30, 36, 45)] + [
+        Point("fdatasync", n) for n in (2, 4, 5, 6)
+    ]
+    counted = await crash_while_moving_aside([*moving, *creating, Point("unlink", 1)], tmp_path)
+    assert counted.total() - counted["ended"] >= 14
+
+
+@pytest.mark.needs("strace")
+@pytest.mark.torture
 @pytest.mark.timeout(0 if "EDGE_AGENT_CRASH_POINTS" in os.environ else 120)
 async def test_a_process_killed_at_any_write_or_sync_has_lost_nothing_that_was_promised(tmp_path: Path) -> None:
     count = int(os.environ.get("EDGE_AGENT_CRASH_POINTS", SHORT))

@@ -13,6 +13,7 @@ TIMES = int(os.environ.get("EDGE_AGENT_DISK_FULL", "4"))
 
 
 @pytest.mark.needs("unshare", "mount")
+@pytest.mark.torture
 @pytest.mark.timeout(0 if "EDGE_AGENT_DISK_FULL" in os.environ else 120)
 def test_a_full_disk_stops_nothing_and_appends_go_on_within_ten_seconds_of_room(tmp_path: Path) -> None:
     inside = f'{find_program("mount")} -t tmpfs -o size=6m tmpfs "$0" && exec "$@"'
