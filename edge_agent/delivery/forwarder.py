@@ -88,10 +88,17 @@ class Forwarder:
             group.create_task(self._watch_outbox(), name="forwarder: commits")
             group.create_task(self._watch_snapshots(), name="forwarder: snapshots")
             while True:
-                error = self._judge(await self._connect_and_send())
+                error = self._judge(await self._connect_and_send_safely())
                 wait = self._wait_after(error)
                 self._offline(error, wait)
                 await self._clock.sleep(wait)
+
+    async def _connect_and_send_safely(self) -> PublishError:
+        try:
+            return await self._connect_and_send()
+        except Exception as error:  # a fault of ours must not end the sending for good while the buffer fills
+            log.exception("sending failed in a way it should not")
+            return NotConnected(f"Sending failed: {error!r}.", code="B699", native=repr(error))
 
     async def _connect_and_send(self) -> PublishError:
         """One connection from birth to end; why it ended."""

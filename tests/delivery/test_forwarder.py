@@ -256,6 +256,24 @@ async def test_an_agent_that_loses_every_connection_at_once_suspects_its_twin() 
         assert "client id" in str(running.notes.errors[2])
 
 
+async def test_a_fault_of_our_own_is_told_and_sending_starts_again() -> None:
+    class Stumbling(MemoryOutbox):
+        stumbled = False
+
+        async def next_batch(self, limit: int, *, lane: Lane, after: int = 0) -> Sequence[Stored]:
+            if not self.stumbled:
+                self.stumbled = True
+                raise ValueError("a row that cannot be read")
+            return await super().next_batch(limit, lane=lane, after=after)
+
+    outbox = Stumbling(now=lambda: 0, epoch=EPOCH)
+    await outbox.open()
+    await outbox.append([event(P, 1)], states={})
+    async with hostile_broker() as broker, forwarding(outbox, broker.url) as running:
+        await running.drained()
+        assert running.notes.log == ["connected", "B699", "connected"]
+
+
 async def test_a_stop_waits_for_what_is_in_flight_sends_nothing_new_and_says_goodbye() -> None:
     held: list[int] = []
 
