@@ -156,13 +156,9 @@ class Keeper:
             return
         self._write()
         self._refuse_held(OutboxError("The buffer was closed while it waited for room.", code="S702"))
-        try:
-            self._ledger.finish()
-        except sqlite3.Error as error:
-            if not is_passing(error):
-                raise
-        finally:
-            self._ledger.close()
+        # Without it the next start knows of no clean stop, and what was confirmed last is sent again.
+        self._try(self._ledger.finish)
+        self._ledger.close()
 
     def serve(self, jobs: Sequence[Job]) -> bool:
         """One turn: take the jobs, commit, answer; without jobs do one slice of idle work. True: call again."""
@@ -172,8 +168,7 @@ class Keeper:
             if isinstance(job, Write):
                 self._held.append(job)
             elif isinstance(job, Ack):
-                if self._ledger is not None and self._error is None:
-                    self._ledger.acknowledge(job.positions)
+                self._acknowledge(job.positions)
                 retry = True
             elif isinstance(job, Ask):
                 questions.append(job)
@@ -189,13 +184,22 @@ class Keeper:
             self._answer(question)
         return self._idle(bool(jobs))
 
+    def _acknowledge(self, positions: Sequence[int]) -> None:
+        ledger = self._ledger
+        if ledger is not None and self._error is None:
+            # What cannot be looked up is sent again.
+            self._try(lambda: ledger.acknowledge(positions))
+
     def _due(self, what: str) -> None:
         if what == "flush":
             self._flush = True
         elif what == "tidy" and self._ledger is not None and self._error is None:
-            self._pruning = True
-            self._follow_free_space()
-            self._shrinking = self._is_large()
+            self._try(self._tidy)
+
+    def _tidy(self) -> None:
+        self._pruning = True
+        self._follow_free_space()
+        self._shrinking = self._is_large()
 
     def fail(self, jobs: Sequence[Job], error: BaseException) -> None:
         """A fault of this program: nobody may wait for ever."""
@@ -214,18 +218,23 @@ class Keeper:
         try:
             self.thread.settle(ask.future, ask.question(self))
         except sqlite3.Error as error:
-            self.thread.settle(ask.future, error=self._broken(error) if is_damage(error) else error)
+            self.thread.settle(ask.future, error=self._unreadable(error))
         except OutboxError as error:
             self.thread.settle(ask.future, error=error)
 
     def read(self, lane: Lane, after: int, limit: int) -> Sequence[Stored]:
         while True:
             page = self.ledger.read(lane, after, limit)
-            if page.damaged:
-                self.ledger.set_aside(page.damaged)
-                self.thread.call(self._listener.found_damaged, page.damaged)
-            if page.rows or not page.damaged:
+            if not page.damaged:
                 return page.rows
+            if not self._set_aside(page.damaged) or page.rows:
+                return page.rows
+
+    def _set_aside(self, damaged: Sequence[Damaged]) -> bool:
+        done = self._try(lambda: self.ledger.set_aside(damaged))
+        if done:
+            self.thread.call(self._listener.found_damaged, damaged)
+        return done
 
     # --- committing ---
 
@@ -306,6 +315,11 @@ class Keeper:
             return False
         return True
 
+    def _unreadable(self, error: sqlite3.Error) -> OutboxError:
+        if is_damage(error):
+            return self._broken(error)
+        return OutboxError(f"The buffer {self.settings.path} cannot be read: {error}.", code="S705")
+
     def _broken(self, error: sqlite3.Error) -> OutboxError:
         if self._error is None:
             path = self.settings.path
@@ -369,13 +383,16 @@ class Keeper:
         elif busy:
             pass
         elif self._counting:
-            self._counting = ledger.count()
+            self._counting = self._try(self._count_slice) and self._counting
         elif self._pruning:
             self._pruning = self._try(self._prune_slice) and self._pruning
         elif self._shrinking:
             self._shrinking = self._try(lambda: ledger.file.give_back(SHRINK_SLICE)) and self._is_large()
         more = self._counting or self._pruning or self._shrinking or ledger.written >= CHECKPOINT_BYTES
         return more and self._error is None
+
+    def _count_slice(self) -> None:
+        self._counting = self.ledger.count()
 
     def _is_large(self) -> bool:
         file = self.ledger.file

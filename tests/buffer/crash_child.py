@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 
+from buffer import keeper
 from buffer.outbox import Lane, Message
 from buffer.sqlite import SqliteOutbox
 
@@ -39,6 +40,7 @@ async def store(outbox: SqliteOutbox, stream: str, first: int, count: int) -> No
 
 
 async def main(path: str, rounds: int) -> None:
+    keeper.SHRINK_ABOVE, keeper.SHRINK_SLICE = 32_768, 8_192
     outbox = SqliteOutbox(path, agent_id="ipc01", max_size=1 << 20, keep_sent=0, now=lambda: time.time_ns() // 1000)
     await outbox.open()
     say("open", outbox.epoch)

@@ -184,3 +184,33 @@ async def crash(points: Iterable[Point], folder: Path, *, rounds: int = 8) -> Co
                 error.add_note(f"{point}, run {index}, in {home}")
                 raise
     return counted
+
+
+async def crash_while_moving_aside(points: Iterable[Point], folder: Path) -> Counter[str]:
+    """Start on a damaged database and its WAL, killed at each point: the next start finishes the move and tells it,
+    and the damaged file is kept as it was."""
+    counted: Counter[str] = Counter()
+    whole = folder / "whole"
+    whole.mkdir()
+    outbox = SqliteOutbox(whole / "buffer.db", agent_id="ipc01", now=lambda: 1_772_414_047_250_000)
+    await outbox.open()
+    await outbox.append([message(outbox.epoch, "press07.p", seq) for seq in range(1, 100)], states={})
+    await outbox.close()
+    harmed = bytes(50) + (whole / "buffer.db").read_bytes()[50:]
+    async with forge() as smith:
+        for index, point in enumerate(points):
+            home = folder / str(index)
+            home.mkdir()
+            path = home / "buffer.db"
+            path.write_bytes(harmed)
+            status = await smith.run(path, 1, home / "said", point)
+            assert status in (0, signal.SIGKILL), f"{point}: the process ended with wait status {status:#x}"
+            counted[point.call if status else "ended"] += 1
+            outbox = SqliteOutbox(path, agent_id="ipc01", now=lambda: 1_772_414_047_250_000)
+            await outbox.open()
+            told = outbox.quarantined
+            aside = [file.read_bytes() for file in home.glob("*.damaged")]
+            await outbox.close()
+            assert aside == [harmed], point
+            assert told is not None or not outbox.fresh, f"{point}: nobody was told of the quarantine"
+    return counted

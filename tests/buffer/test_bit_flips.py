@@ -12,7 +12,7 @@ import pytest
 from buffer.outbox import Damaged, Lane, Message, OutboxError, SequenceError
 from buffer.sqlite import SqliteOutbox
 
-FLIPS = int(os.environ.get("EDGE_AGENT_BIT_FLIPS", "80"))
+FLIPS = int(os.environ.get("EDGE_AGENT_BIT_FLIPS", "60"))
 VERBOSE = "EDGE_AGENT_BIT_FLIPS" in os.environ
 STREAMS = {"press07.p": Lane.PRODUCTION, "press07.m": Lane.MEASUREMENT, "$agent.h": Lane.HEALTH}
 

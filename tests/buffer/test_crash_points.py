@@ -7,7 +7,7 @@ import pytest
 
 from tests.buffer.crash_points import CALLS, Point, crash, crash_while_moving_aside
 
-SHORT = 60
+SHORT = 45
 
 
 def points(count: int) -> list[Point]:
