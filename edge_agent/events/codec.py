@@ -38,6 +38,7 @@ class Encoder:
         self._agent_id = agent_id
         self._streams = streams
         self._frames: dict[tuple[type[Data], Lane], _Frame] = {}
+        self._context: tuple[Mapping[str, Any], str] = ({}, "")
 
     def encode(self, event: Event) -> Message:
         """The message of an event, ready for the outbox. Raises KeyError for a lane the owner has no stream in."""
@@ -46,6 +47,11 @@ class Encoder:
         if frame is None:
             frame = self._frames[kind] = self._frame(*kind)
         seq = event.seq
+        data = data_json(event.data)
+        if event.ctx is not None:
+            if self._context[0] is not event.ctx:
+                self._context = event.ctx, f'{{"ctx":{_to_json(event.ctx)},'
+            data = self._context[1] + data[1:]
         story = ""
         if event.correlation_id is not None:
             story = f',"correlationid":{_to_json(event.correlation_id)}'
@@ -54,7 +60,7 @@ class Encoder:
         text = (
             f"{frame.head}{event_id(self.epoch, seq)}{frame.names}{stamp(event.time)}"
             f'","recordedtime":"{stamp(event.recorded)}{frame.schema}{seq:020d}{frame.epoch}{story}'
-            f',"data":{data_json(event.data)}}}'
+            f',"data":{data}}}'
         )
         return Message(frame.stream, self.epoch, seq, event.lane, frame.type, frame.topic, text.encode())
 

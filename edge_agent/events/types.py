@@ -15,7 +15,7 @@ Micros: TypeAlias = int
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
-    """Common head of `data` (event model §1.2)."""
+    """Common head of `data` (event model §1.2). Its `ctx` belongs to the `Event`."""
 
     TYPE: ClassVar[str] = ""
     VERSION: ClassVar[str] = "1.0.0"
@@ -23,7 +23,6 @@ class Data:
     quality_detail: tuple[str, ...] | None = None
     time_basis: str = "agent"
     time_unc_s: float = 0
-    ctx: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -588,6 +587,7 @@ class Event:
     Streams: a machine's events go to `<machine>.p` (lane PRODUCTION) or `<machine>.m` (lane MEASUREMENT), the
     agent's own to `$agent.h` (lane HEALTH). `seq` is assigned by the step that made the event, from the state
     that is committed with it: no number without a row. `time` is when it happened, `recorded` when it was made.
+    `ctx` is the context at `time`, one immutable mapping for all events of a revision.
     """
 
     lane: Lane
@@ -597,6 +597,7 @@ class Event:
     data: Data
     correlation_id: str | None = None
     causation_id: str | None = None
+    ctx: Mapping[str, str | int | tuple[str, ...]] | None = None
 
 
 def event_id(epoch: str, seq: int) -> str:

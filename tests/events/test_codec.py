@@ -108,7 +108,7 @@ def event(data: Data, **more: object) -> Event:
     lane = {"measurement": Lane.MEASUREMENT, "agent": Lane.HEALTH, "connection": Lane.HEALTH}.get(
         family, Lane.PRODUCTION
     )
-    whole = {"lane": lane, "seq": 18423, "time": AT, "recorded": AT + 1_061_000, "data": data, **more}
+    whole = {"lane": lane, "seq": 18423, "time": AT, "recorded": AT + 1_061_000, "data": data, "ctx": CTX, **more}
     return Event(**whole)
 
 
@@ -123,7 +123,6 @@ DOWN = {
     "quality_detail": ("gap_recovery",),
     "time_basis": "derived",
     "time_unc_s": 0.25,
-    "ctx": CTX,
     "downtime_id": f"dt-{EPOCH}.18424",
     "started_at": AT,
     "planned": "unplanned",
@@ -176,7 +175,6 @@ FULL: list[Data] = [
         quality_detail=("no_output",),
         time_basis="source",
         time_unc_s=0.25,
-        ctx=CTX,
         state="fault",
         group="fault",
         prev_state="running",
@@ -192,7 +190,6 @@ FULL: list[Data] = [
     DowntimeUpdated(**DOWN, rev=2, status="open", class_="stop"),
     DowntimeEnded(**DOWN, **ENDED, rev=3, class_="stop"),
     ProductionCounted(
-        ctx=CTX,
         counter="main",
         from_at=AT,
         to_at=AT + 2_000_000,
@@ -283,7 +280,6 @@ FULL: list[Data] = [
     AgentClockAdjusted(offset_s=-3600.0),
     AgentWarning(code="unmapped", text="status 99 is not mapped", subject="acme/sz1/stamping/line3/press07"),
     CycleCompleted(
-        ctx=CTX,
         cycle_id=f"cy-{EPOCH}-90211",
         started_at=AT,
         ended_at=AT + 19_400_000,
@@ -372,7 +368,7 @@ TYPES = [
 def test_an_event_with_every_field_is_valid_against_its_schema(data: Data) -> None:
     wire = encode(data)
     expected = {f.name.rstrip("_") for f in fields(data) if getattr(data, f.name) is not None}
-    assert wire["data"].keys() == expected
+    assert wire["data"].keys() == expected | {"ctx"}
 
 
 @pytest.mark.parametrize(
@@ -387,7 +383,7 @@ def test_an_event_with_every_field_is_valid_against_its_schema(data: Data) -> No
 )
 def test_an_event_with_its_required_fields_alone_is_valid(data: Data) -> None:
     bare = {f.name: None for f in fields(data) if f.default is None}
-    wire = encode(replace(data, **bare))
+    wire = encode(replace(data, **bare), ctx=None)
     assert None not in wire["data"].values()
 
 
@@ -402,7 +398,7 @@ def test_every_type_has_a_schema_of_its_version_with_the_same_fields(kind: type[
         mixed_in.append(schemas[family])
     named = {name for part in [schema, *mixed_in] for name in part.get("properties", {})}
     required = {name for part in [schema, *mixed_in] for name in part.get("required", [])}
-    assert named == {f.name.rstrip("_") for f in fields(kind)}
+    assert named == {f.name.rstrip("_") for f in fields(kind)} | {"ctx"}
     never_none = {f.name.rstrip("_") for f in fields(kind) if f.default is MISSING or (f.default is not None)} - {
         "mode"
     }
