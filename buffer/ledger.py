@@ -83,7 +83,7 @@ class Ledger:
         self._tally = tally.Tally(self._connection, self._position)
         self._rank = self._one("SELECT max(rank) FROM sent") or 0
         self._dead = self._one("SELECT count(*) FROM dead") or 0
-        while self.count() and self._tally.rows < tally.COUNT_ROWS:
+        while self.count() and self._tally.rows < tally.COUNT_AT_ONCE:
             pass
 
     def _one(self, query: str, *arguments: int) -> int | None:

@@ -177,6 +177,7 @@ async def test_what_waits_is_counted_in_slices_while_it_is_confirmed(
         for seq in range(1, 21):
             await append(outbox, seq)
     monkeypatch.setattr("buffer.tally.COUNT_ROWS", 3)
+    monkeypatch.setattr("buffer.tally.COUNT_AT_ONCE", 3)
     found = open_database(path, agent_id="ipc01", now=lambda: AT, epoch=lambda _: "new")
     ledger = Ledger(found, now=lambda: AT)
     assert ledger.depth(1 << 20).rows == 3
