@@ -425,3 +425,49 @@ def test_before_anything_was_read_there_is_nothing_to_show():
 
     assert "state" not in shown
     assert shown["quality"] == "bad"
+
+
+def test_a_block_of_zeros_straight_after_a_gap_is_read_twice():
+    zero = {**PRESS, "state": {"from": "status", "map": {0: "off", 2: "running"}}}
+    given = [
+        FIRST,
+        LOST,
+        {"at": "40s", "device": "back", "status": 0, "total": 0},
+        {"at": "40.5s", "status": 2, "total": 104},
+    ]
+
+    assert states(story(config(zero), given, 60))[2:] == [("running", 40, "comms")]
+    stays = [*given[:3], {"at": "60s", "status": 2, "total": 3}]
+    assert states(story(config(zero), stays, 70))[2:] == [("off", 40, "comms"), ("running", 60, "tag")]
+
+
+def test_a_plc_that_restarted_while_it_was_lost_settles_too():
+    given = [
+        FIRST,
+        LOST,
+        {"at": "40s", "plc": "restarted"},
+        {"at": "41s", "device": "back", "status": 1, "total": 0},
+        {"at": "43s", "status": 2, "total": 2},
+    ]
+
+    events = story(config(), given, 60)
+
+    assert states(events) == [("running", 0, "tag"), ("unknown", 10, "comms"), ("running", 46, "plc_restart")]
+    (gap,) = [one for one in events if one["type"] == "data.gap"]
+    assert (gap["cause"], gap["from_at"], gap["to_at"], gap["recovered_delta"]) == (
+        "plc_restart",
+        10,
+        46,
+        {"total": 2},
+    )
+
+
+def test_a_wall_clock_that_was_set_back_while_the_agent_was_down_makes_no_time_negative():
+    state, now, _ = play(config(), [FIRST, {"at": "5s", "status": 8}], 9.2)
+    one = machine(config())
+
+    outcome = one.restore(one.dump(state), Instant(now.wall - 3600 * SECOND, 50))
+
+    assert outcome.state.downtime.started.mono <= 50
+    assert outcome.state.at.mono == 50
+    assert outcome.events[0].data.prev_duration_s == 4

@@ -378,3 +378,9 @@ def test_what_is_no_number_is_a_missing_input_and_not_false():
     given = [{"at": "0s", "burner": True, "temp": 180.0}, {"at": "10s", "temp": float("nan")}]
 
     assert some(story(config(RULES, OVEN), given, 60, "state"), "state", "time") == [("running", 0), ("unknown", 9)]
+
+
+def test_a_reason_that_comes_and_goes_while_the_stop_is_a_candidate_is_kept():
+    given = [START, {"at": "10s", "status": 1}, {"at": "10.3s", "fault": 12}, {"at": "10.6s", "fault": 0}]
+
+    assert story(config(), given, 30, "downtime")[0]["reason"].code == "12"

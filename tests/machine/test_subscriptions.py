@@ -212,3 +212,23 @@ def test_an_event_queue_is_numbered_in_the_order_of_the_events():
 
     assert [one.seq for one in line.events] == list(range(1, len(line.events) + 1))
     assert [one.data.TYPE for one in line.events][1:] == ["production.counted", "state.changed", "downtime.started"]
+
+
+def test_the_very_same_readings_after_a_suspension_end_the_gap_at_once():
+    line = Line()
+    same = [Reading("status", 2), Reading("total", 100)]
+    line.batch(0, same)
+    line.batch(1, same)
+    line.batch(60, same)
+
+    assert line.states() == [("running", 0), ("unknown", 1), ("running", 60)]
+
+
+def test_a_loss_just_after_a_change_that_is_dated_ahead_leaves_no_negative_interval():
+    line = Line()
+    line.tell(0, status=2, total=100)
+    line.tell(5, status=(8, 8))
+    line.tell(60, status=8, total=100)
+
+    assert line.states() == [("running", 0), ("fault", 8), ("unknown", 8), ("fault", 60)]
+    assert all((one.data.prev_duration_s or 0) >= 0 for one in line.events if one.data.TYPE == "state.changed")
