@@ -74,6 +74,7 @@ class Deciding(Frame):
         self.tracked = self.tracked._replace(current=Interval(verdict.state, since), candidate=None)
         self._emit_state(previous, since, candidate, at)
         self._episode(previous, since, candidate)
+        self.tell_state(None if previous is None else str(previous.state))
 
     def _emit_state(self, previous: Interval | None, since: Instant, candidate: Candidate, at: Instant) -> None:
         verdict = candidate.verdict
@@ -123,6 +124,7 @@ class Deciding(Frame):
         self.tracked = self.tracked._replace(current=Interval("unknown", since, True))
         self._emit_state(current, since, candidate, since)
         self._episode(current, since, candidate)
+        self.tell_state(str(current.state))
 
     def _reason_code(self) -> Value | None:
         held = self.held.get(self.plan.reason_key) if self.plan.reason_key is not None else None

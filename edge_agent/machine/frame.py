@@ -3,16 +3,18 @@
 A frame lives for one call; it starts from one immutable state and `finish` puts the next one together.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 from drivers.base import Value
 from edge_agent.clock import Instant
-from edge_agent.events.types import DataGap
+from edge_agent.events.types import Data, DataGap
 from edge_agent.machine import counters, downtime
 from edge_agent.machine.contracts import Outcome
 from edge_agent.machine.counters import Group
 from edge_agent.machine.measurements import SetPlan
-from edge_agent.machine.out import Out
+from edge_agent.machine.out import Ctx, Out
+from edge_agent.machine.parts import ContextBegan, Counted, Fact, Published, StateBegan, Team
 from edge_agent.machine.plan import Plan
 from edge_agent.machine.record import MachineState
 from edge_agent.machine.registers import Booked
@@ -20,9 +22,16 @@ from edge_agent.machine.registers import Booked
 
 class Frame:
     def __init__(
-        self, plan: Plan, set_plans: Sequence[SetPlan], epoch: str, state: MachineState, now: Instant
+        self,
+        plan: Plan,
+        set_plans: Sequence[SetPlan],
+        epoch: str,
+        state: MachineState,
+        now: Instant,
+        team: Team,
     ) -> None:
         self.plan = plan
+        self.team = team
         self.set_plans = set_plans
         self.now = now
         self.was = state
@@ -36,7 +45,12 @@ class Frame:
         self.downtime = state.downtime
         self.sets = state.sets
         self.wake = state.wake
+        self.ctx = self.out.ctx = state.ctx
+        self.parts = state.parts
         self.counted: set[tuple[str, str]] = set()
+        self._facts: deque[Fact] = deque()
+        self._telling = False
+        self._published = 0
 
     def finish(self) -> Outcome:
         out, was = self.out, self.was
@@ -55,9 +69,80 @@ class Frame:
             was.orphans,
             out.warned,
             self.wake,
+            self.ctx,
+            self.parts,
         )
         store = out.store or self.gaps is not was.gaps
         return Outcome(state, out.events, out.warnings, store)
+
+    def tell(self, fact: Fact) -> None:
+        """Let the parts hear a fact, after the events published before it."""
+        if self.team.parts:
+            self._note_published()
+            self._facts.append(fact)
+            self.tell_all()
+
+    def tell_all(self) -> None:
+        """Let the parts hear what waits: events published since, and what parts told each other."""
+        if self._telling or not self.team.parts:
+            return
+        self._telling = True
+        self._note_published()
+        while self._facts:
+            fact = self._facts.popleft()
+            for part in self.team.hearing(fact):
+                old = self.parts[part.name]
+                new = part.take(old, fact, self)
+                if new is not old:
+                    self.parts = {**self.parts, part.name: new}
+            self._note_published()
+        self._telling = False
+
+    def _note_published(self) -> None:
+        events, heard = self.out.events, self.team.by_kind
+        while self._published < len(events):
+            event = events[self._published]
+            self._published += 1
+            if type(event.data) in heard:
+                self._facts.append(Published(event))
+
+    def production(
+        self,
+        time: int,
+        data: Data,
+        correlation: str | None = None,
+        causation: str | None = None,
+        ctx: Ctx | None = None,
+    ) -> None:
+        self.out.production(time, data, correlation, causation, ctx)
+
+    def measurement(self, time: int, data: Data) -> None:
+        self.out.measurement(time, data)
+
+    def production_id(self, ahead: int = 0) -> str:
+        return self.out.production_id(ahead)
+
+    def warn(self, code: str, text: str, kind: str = "") -> None:
+        self.out.warn(code, text, self.plan.subject, kind)
+
+    def keep(self) -> None:
+        self.out.store = True
+
+    def flush(self, to: Instant | None = None) -> None:
+        self._flush(to)
+
+    def set_context(self, at: Instant, ctx: Ctx | None) -> None:
+        self._flush(at)
+        before, self.ctx = self.ctx, ctx
+        self.out.ctx = ctx
+        self.out.store = True
+        self.tell(ContextBegan(at, ctx, before))
+
+    def tell_state(self, previous: str | None) -> None:
+        """The parts hear of the state that is current now."""
+        current = self.tracked.current
+        if current is not None:
+            self.tell(StateBegan(str(current.state), current.since, previous, blind=current.blind))
 
     def _announce(self, name: str, at: Instant) -> None:
         group = self.groups.get(name, Group())
@@ -92,11 +177,28 @@ class Frame:
             out=self.out,
             rejected=lambda start, end: self._rejected(name, start, end),
         )
+        before = self.groups.get(name, Group()).totals
         self._set_group(name, group)
+        if Counted in self.team.by_kind:
+            self._tell_counted(name, before, at, since)
         episode = self.downtime
         if episode is not None and episode.pausing is not None and group.parts > episode.pausing.parts:
             self._end_pause()
         return booked
+
+    def _tell_counted(
+        self, name: str, before: Mapping[str, int], at: Instant, since: Mapping[str, Instant | None]
+    ) -> None:
+        group = self.groups[name]
+        delta = {
+            member: made
+            for member in group.registers
+            if (made := group.totals.get(member, 0) - before.get(member, 0))
+        }
+        if delta:
+            known = [since[member] or at for member in delta if member in since]
+            start = min(known, key=lambda one: one.mono, default=at)
+            self.tell(Counted(name, delta, start, at, group.cause if group.since is not None else "correction"))
 
     def _rejected(self, name: str, start: Instant, end: Instant) -> None:
         self.out.warn(

@@ -10,9 +10,11 @@ from config.model import Config
 from drivers.base import Batch
 from edge_agent.clock import Instant
 from edge_agent.machine import saved as saving
+from edge_agent.machine.assembly import assemble
 from edge_agent.machine.contracts import Outcome, State
 from edge_agent.machine.counters import Group, flush
 from edge_agent.machine.measurements import SetState, prepare
+from edge_agent.machine.parts import Part, Rebuild, Resumed, StateBegan
 from edge_agent.machine.plan import plan
 from edge_agent.machine.record import MachineState
 from edge_agent.machine.registers import Register
@@ -25,13 +27,15 @@ class Machine:
     def __init__(self, config: Config, name: str, *, epoch: str) -> None:
         self.name = name
         self._epoch = epoch
-        self._plan = plan(config, name)
+        self._team = assemble(config, name)
+        self._plan = plan(config, name, self._team.feeds())
         self._sets = prepare(config, name)
         self.devices = frozenset(self._plan.devices)
 
     def _empty(self, now: Instant) -> MachineState:
         groups = {name: Group() for name in self._plan.counters}
-        return MachineState(now, groups=groups, sets=(SetState(),) * len(self._sets))
+        parts = {part.name: part.initial(now) for part in self._team.parts}
+        return MachineState(now, groups=groups, sets=(SetState(),) * len(self._sets), parts=parts)
 
     def initial(self, now: Instant) -> Outcome:
         return Outcome(self._empty(now), store=True)
@@ -53,14 +57,14 @@ class Machine:
         return step.finish()
 
     def _step(self, state: MachineState, now: Instant) -> Step:
-        return Step(self._plan, self._sets, self._epoch, state, now)
+        return Step(self._plan, self._sets, self._epoch, state, now, self._team)
 
     def dump(self, state: State) -> bytes:
-        return saving.dump(state, self._plan.fingerprints)
+        return saving.dump(state, self._plan.fingerprints, self._team.parts)
 
     def restore(self, saved: bytes, now: Instant) -> Outcome:
         try:
-            known = saving.load(saved, now)
+            known, rebuild = saving.load(saved, now)
         except saving.Unreadable as fault:
             step = self._step(self._empty(now), now)
             step.out.store = True
@@ -71,11 +75,15 @@ class Machine:
                 self._plan.subject,
             )
             return step.finish()
-        state = self._adapt(known, now)
+        parts, anew = self._parts(known, rebuild, now)
+        state = self._adapt(known, now)._replace(parts=parts)
         before, after = known.fingerprints, self._plan.fingerprints
         cause = "config_change" if before.get("state") != after["state"] else "agent_down"
         step = self._step(state, now)
         step.out.store = True
+        for part, why in anew.items():
+            self._introduce(step, part, why)
+        step.tell(Resumed(known.at, now))
         for name, device in state.devices.items():
             if device.seen is not None and device.good:
                 step.open_gap(name, device.seen, cause)
@@ -85,6 +93,32 @@ class Machine:
             step.groups = {**step.groups, name: flush(group, name, self._plan, step.out)}
         step.advance()
         return step.finish()
+
+    def _parts(
+        self, known: saving.Saved, rebuild: Rebuild, now: Instant
+    ) -> tuple[dict[str, Any], dict[Part[Any], str]]:
+        """The parts' states, and those that begin anew with what was wrong with the stored one."""
+        parts: dict[str, Any] = {}
+        anew: dict[Part[Any], str] = {}
+        for part in self._team.parts:
+            saved = known.parts.get(part.name)
+            if saved is None:
+                parts[part.name], anew[part] = part.initial(now), ""
+                continue
+            try:
+                parts[part.name] = part.load(saved.state, rebuild, now, same=saved.fingerprint == part.fingerprint)
+            except (ValueError, TypeError) as fault:
+                parts[part.name], anew[part] = part.initial(now), str(fault)
+        return parts, anew
+
+    def _introduce(self, step: Step, part: Part[Any], why: str) -> None:
+        """A part that is new to a machine in the middle of its life hears the state, and no more."""
+        if why:
+            step.warn("state_unreadable", f"{self.name}: what was stored of its {part.name} cannot be used ({why}).")
+        current = step.tracked.current
+        if current is not None and StateBegan in part.heeds:
+            began = StateBegan(str(current.state), current.since, None, blind=current.blind)
+            step.parts = {**step.parts, part.name: part.take(step.parts[part.name], began, step)}
 
     def _adapt(self, known: saving.Saved, now: Instant) -> MachineState:
         """The stored state under today's configuration: what is not configured any more is set aside."""
@@ -123,6 +157,8 @@ class Machine:
             (SetState(),) * len(self._sets),
             stored,
             {},
+            None,
+            known.ctx,
         )
 
     def describe(self, state: State) -> dict[str, Any]:
@@ -147,6 +183,11 @@ class Machine:
             if whole.tracked.doubt is not None
             else "good",
         }
+        for part in self._team.parts:
+            described |= part.describe(whole.parts[part.name])
+        late = sum(device.dropped for device in whole.devices.values())
+        if late:
+            described["late_dropped"] = late
         if seen:
             described["last_good_at"] = max(seen, key=lambda at: at.mono).wall
         if whole.gaps:

@@ -4,12 +4,14 @@ Lives for one step only. Numbers are taken from the state and go back into it, s
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 from buffer.outbox import Lane
 from edge_agent.clock import SECOND, Instant
 from edge_agent.events.types import AgentWarning, Data, Event, event_id
 
+Ctx: TypeAlias = Mapping[str, str | int | tuple[str, ...]]
+"""`ctx` of events; one object for all events of a revision, so that it is encoded once."""
 WARN_EVERY: Final = 600 * SECOND
 """One warning of a kind and subject in so much time; the next one says how many there were."""
 MAX_KINDS: Final = 200
@@ -26,10 +28,18 @@ class Out:
         self.events: list[Event] = []
         self.warnings: list[AgentWarning] = []
         self.store = False
+        self.ctx: Ctx | None = None
         self._epoch = epoch
 
-    def production(self, time: int, data: Data, correlation: str | None = None) -> None:
-        """An event of the stream `.p` that happened at `time` (UTC µs)."""
+    def production(
+        self,
+        time: int,
+        data: Data,
+        correlation: str | None = None,
+        causation: str | None = None,
+        ctx: Ctx | None = None,
+    ) -> None:
+        """An event of the stream `.p` that happened at `time` (UTC µs), in the context `ctx` or today's."""
         self.events.append(
             Event(
                 lane=Lane.PRODUCTION,
@@ -38,12 +48,16 @@ class Out:
                 recorded=self.now.wall,
                 data=data,
                 correlation_id=correlation,
+                causation_id=causation,
+                ctx=ctx or self.ctx,
             )
         )
         self.seq_p += 1
 
     def measurement(self, time: int, data: Data) -> None:
-        self.events.append(Event(lane=Lane.MEASUREMENT, seq=self.seq_m, time=time, recorded=self.now.wall, data=data))
+        self.events.append(
+            Event(lane=Lane.MEASUREMENT, seq=self.seq_m, time=time, recorded=self.now.wall, data=data, ctx=self.ctx)
+        )
         self.seq_m += 1
 
     def production_id(self, ahead: int = 0) -> str:

@@ -6,7 +6,7 @@ must be right after a restart: the state, a counter, a reason. The others only f
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, NamedTuple
 
 from config.model import Config, Counter, DowntimeOptions, MachineOptions
@@ -15,6 +15,8 @@ from edge_agent.machine import expressions
 from edge_agent.machine.expressions import Expression
 
 MEMBERS: Final = ("total", "good", "scrap", "rework")
+AFFECTS: Final = ("state", "count", "alarm", "measurement", "consumption")
+"""Words of `data.gap`, in its order."""
 _MIN_TIMEOUT: Final = 10 * SECOND
 _BITS: Final = {"int16": 16, "uint16": 16, "int32": 32, "uint32": 32, "int64": 64, "uint64": 64}
 _DIGITS: Final = {"bcd16": 4, "bcd32": 8}
@@ -47,8 +49,8 @@ class DevicePlan(NamedTuple):
 
 class Plan(NamedTuple):
     """The machine, worked out. `roles`: key → the (group, member) it counts for; `hint_roles`: key → groups whose
-    reset it announces; `checked`: groups whose members must add up; `fingerprints`: what must not have changed for
-    stored state to be believed."""
+    reset it announces; `checked`: groups whose members must add up; `fed`: word in `affects` of `data.gap` → the
+    essential tags behind it; `fingerprints`: what must not have changed for stored state to be believed."""
 
     name: str
     options: MachineOptions
@@ -66,6 +68,7 @@ class Plan(NamedTuple):
     downtime: DowntimeOptions
     reason_key: str | None
     settle: int
+    fed: Mapping[str, frozenset[str]]
     fingerprints: Mapping[str, str]
 
     def uncertainty(self, key: str | None) -> float:
@@ -80,8 +83,9 @@ class Plan(NamedTuple):
         return key.replace("/", ".", 1)
 
 
-def plan(config: Config, name: str) -> Plan:
-    """Raises ValueError for an expression that does not parse; a checked configuration has none."""
+def plan(config: Config, name: str, parts: Mapping[str, frozenset[str]]) -> Plan:
+    """`parts`: word in `affects` → tags that parts hear. Raises ValueError for an expression that does not parse; a
+    checked configuration has none."""
     options = config.machines[name]
 
     def key(ref: str) -> str:
@@ -109,8 +113,10 @@ def plan(config: Config, name: str) -> Plan:
     if reason_key is not None:
         essential.add(reason_key)
     sampled = {key(ref) for measured in options.measurements.values() for ref in measured.tags}
+    fed = {"state": frozenset(state_keys), "count": frozenset(counter_keys), **parts}
+    core, essential = frozenset(essential), essential.union(*parts.values())
     devices = {
-        device: _device(config, options, device, essential, sampled, state_keys, counter_keys)
+        device: _device(config, options, device, core, essential, sampled, fed)
         for device in sorted({tag.partition("/")[0] for tag in essential | sampled} | {options.device})
     }
     return Plan(
@@ -139,6 +145,7 @@ def plan(config: Config, name: str) -> Plan:
         downtime,
         reason_key,
         options.settle,
+        {word: fed[word] for word in AFFECTS if word in fed},
         {
             "state": _digest("" if state is None else state.model_dump_json()),
             **{
@@ -163,25 +170,26 @@ def _device(
     config: Config,
     options: MachineOptions,
     device: str,
+    core: frozenset[str],
     essential: set[str],
     sampled: set[str],
-    state_keys: set[str],
-    counter_keys: set[str],
+    fed: Mapping[str, frozenset[str]],
 ) -> DevicePlan:
-    def own(keys: set[str]) -> dict[str, str]:
+    def own(keys: Collection[str]) -> dict[str, str]:
         return {key.partition("/")[2]: key for key in sorted(keys) if key.partition("/")[0] == device}
 
     needed = own(essential)
-    scan = max((_period(config, key) for key in needed.values()), default=config.devices[device].scan)
+    paced = own(core) or needed
+    scan = max((_period(config, key) for key in paced.values()), default=config.devices[device].scan)
     auto = max(3 * scan, _MIN_TIMEOUT)
-    affects = [("state", own(state_keys)), ("count", own(counter_keys)), ("measurement", own(sampled))]
+    feeding = {**fed, "measurement": fed.get("measurement", frozenset()) | sampled}
     return DevicePlan(
         device,
         frozenset(needed) | frozenset(own(sampled)),
         needed,
-        frozenset(own(state_keys).values()),
-        frozenset(own(counter_keys).values()),
-        tuple(word for word, keys in affects if keys),
+        frozenset(own(fed["state"]).values()),
+        frozenset(own(fed["count"]).values()),
+        tuple(word for word in AFFECTS if own(feeding.get(word, ()))),
         auto if options.comms_timeout == "auto" else options.comms_timeout,
     )
 

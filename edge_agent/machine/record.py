@@ -1,13 +1,14 @@
 """The whole state of a machine: immutable, replaced as a whole by each step."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edge_agent.clock import Instant
 from edge_agent.machine.counters import Group
 from edge_agent.machine.downtime import Downtime
 from edge_agent.machine.gaps import Gap
 from edge_agent.machine.measurements import SetState
+from edge_agent.machine.out import Ctx
 from edge_agent.machine.samples import Device, Held
 from edge_agent.machine.state import Tracked
 
@@ -16,7 +17,7 @@ class MachineState(NamedTuple):
     """`seq_p`, `seq_m`: the next numbers of the streams `.p` and `.m`. `at`: the last step. `held`: essential tags by
     key. `past`: key → (monotonic µs, value) for `avg`. `gaps`: open ones, by device or key. `orphans`: totals of
     counters that are not configured now. `warned`: code and kind → (monotonic µs, held back since). `wake`: the first
-    timer, monotonic µs."""
+    timer, monotonic µs. `ctx`: the context on every event. `parts`: the state of each part, by its name."""
 
     at: Instant
     seq_p: int = 1
@@ -32,3 +33,5 @@ class MachineState(NamedTuple):
     orphans: Mapping[str, Group] = {}
     warned: Mapping[str, tuple[int, int]] = {}
     wake: int | None = None
+    ctx: Ctx | None = None
+    parts: Mapping[str, Any] = {}

@@ -7,7 +7,7 @@ values of sample sets are read again. Monotonic times are moved to the new proce
 
 import json
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -15,6 +15,8 @@ from edge_agent.clock import Instant
 from edge_agent.machine.counters import Group
 from edge_agent.machine.downtime import Downtime
 from edge_agent.machine.gaps import Gap
+from edge_agent.machine.out import Ctx
+from edge_agent.machine.parts import Part, Rebuild
 from edge_agent.machine.record import MachineState
 from edge_agent.machine.samples import Held
 from edge_agent.machine.state import Tracked
@@ -27,6 +29,11 @@ class SavedDevice(NamedTuple):
     newest: int | None
     skewed: bool
     good: bool
+
+
+class SavedPart(NamedTuple):
+    fingerprint: str
+    state: Any
 
 
 class Saved(NamedTuple):
@@ -44,13 +51,15 @@ class Saved(NamedTuple):
     groups: Mapping[str, Group]
     downtime: Downtime | None
     orphans: Mapping[str, Group]
+    ctx: Ctx | None
+    parts: Mapping[str, SavedPart]
 
 
 class Unreadable(ValueError):
     """The stored bytes are no state of this version. Says why."""
 
 
-def dump(state: MachineState, fingerprints: Mapping[str, str]) -> bytes:
+def dump(state: MachineState, fingerprints: Mapping[str, str], parts: Sequence[Part[Any]] = ()) -> bytes:
     saved = Saved(
         VERSION,
         fingerprints,
@@ -67,6 +76,8 @@ def dump(state: MachineState, fingerprints: Mapping[str, str]) -> bytes:
         state.groups,
         state.downtime,
         state.orphans,
+        state.ctx,
+        {part.name: SavedPart(part.fingerprint, part.dump(state.parts[part.name])) for part in parts},
     )
     return _encode(saved).encode()
 
@@ -80,8 +91,9 @@ def _plain(value: object) -> object:
 _encode = json.JSONEncoder(default=_plain, separators=(",", ":"), ensure_ascii=False).encode
 
 
-def load(data: bytes, now: Instant) -> Saved:
-    """The state with its times moved to the clock of `now`. Raises Unreadable."""
+def load(data: bytes, now: Instant) -> tuple[Saved, Rebuild]:
+    """The state with its times moved to the clock of `now`, and how the parts' states, which are still plain, are
+    rebuilt. Raises Unreadable."""
     try:
         plain = json.loads(data)
         if not isinstance(plain, list) or not plain or plain[0] != VERSION:
@@ -91,7 +103,7 @@ def load(data: bytes, now: Instant) -> Saved:
         saved: Saved = _build(Saved, plain, shift)
     except (ValueError, TypeError, KeyError, IndexError, RecursionError) as fault:
         raise Unreadable(str(fault)) from fault
-    return saved
+    return saved, lambda kind, plain: _build(kind, plain, shift)
 
 
 _hints: dict[type, list[Any]] = {}
@@ -108,6 +120,8 @@ def _build(kind: Any, plain: Any, shift: int) -> Any:
     if kind is Instant:
         wall, mono = plain
         return Instant(int(wall), int(mono) + shift)
+    if kind is Any:
+        return plain
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
         return _choose(get_args(kind), plain, shift)

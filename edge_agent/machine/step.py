@@ -11,6 +11,7 @@ from drivers.base import Batch, Quality, Reading, Value
 from edge_agent.clock import SECOND, Instant
 from edge_agent.machine import counters, downtime, measurements
 from edge_agent.machine.gaps import covering
+from edge_agent.machine.parts import Sample, Scanned
 from edge_agent.machine.plan import DevicePlan
 from edge_agent.machine.samples import Device, Held, Moment, arrange, fresh_readings, hold
 from edge_agent.machine.state import remember
@@ -23,11 +24,25 @@ class Step(Watching):
     def advance(self) -> None:
         """Run what is due by now, oldest first, each at its own time."""
         while True:
-            first = due(self.plan, self)
+            first = self._first()
             if first is None or first[0] > self.now.mono:
                 self.wake = None if first is None else first[0]
                 return
             self._fire(first[1], first[2], at_mono(self.now, first[0]))
+            if self.team.parts:
+                self.tell_all()
+
+    def _first(self) -> tuple[int, str, str] | None:
+        first = due(self.plan, self)
+        for part in self.team.timed:
+            at = part.due(self.parts[part.name])
+            if at is not None and (first is None or at < first[0]):
+                first = at, "part", part.name
+        return first
+
+    def _part(self, name: str, at: Instant) -> None:
+        part = next(part for part in self.team.timed if part.name == name)
+        self.parts = {**self.parts, name: part.fire(self.parts[name], at, self)}
 
     def _fire(self, kind: str, key: str, at: Instant) -> None:
         if kind == "device":
@@ -51,6 +66,8 @@ class Step(Watching):
             candidate = self.tracked.candidate
             assert candidate is not None
             self._commit(candidate, at)
+        elif kind == "part":
+            self._part(key, at)
         elif kind == "flush":
             self._set_group(key, counters.flush(self.groups[key], key, self.plan, self.out))
         elif kind == "pause":
@@ -105,6 +122,8 @@ class Step(Watching):
             self._changed(batch.device, kept, before, agent_time=device.skewed)
         if self.set_plans:
             self._wake()
+        if self.team.parts:
+            self.tell_all()
         self._set_alarm()
 
     def _set_alarm(self) -> None:
@@ -119,6 +138,7 @@ class Step(Watching):
             and self.downtime is was.downtime
             and self.sets is was.sets
             and tracked is was.tracked
+            and self.parts is was.parts
         )
         if alarm is None or not same:
             self.advance()
@@ -142,6 +162,7 @@ class Step(Watching):
         held: dict[str, Held] | None = None
         decides = False
         parts = self._parts()
+        heard, told = self.team.by_key, []
         for reading in moment.readings:
             key = plan.essential[reading[0]]
             old = (held or self.held).get(key)
@@ -163,6 +184,8 @@ class Step(Watching):
             if new is None or new is old:
                 continue
             held[key] = new
+            if key in heard and (old is None or old.stale is not new.stale or old[:2] != new[:2]):
+                told.append(key)
             decides = decides or key in self.plan.state_keys
             if key in self.plan.windows:
                 span = self.plan.windows[key]
@@ -180,9 +203,18 @@ class Step(Watching):
         self.held = held
         for group, values in counted.items():
             self._count(group, values, moment.at, moment.basis, since)
+        if told or counted:
+            self._tell_samples(told, moment)
         self._reason(moment.at)
         if decides:
             self._evaluate(moment.at, moment.basis, "tag", parts)
+
+    def _tell_samples(self, keys: Sequence[str], moment: Moment) -> None:
+        for key in keys:
+            held = self.held[key]
+            value = held.value if held.stale is None else None
+            self.tell(Sample(key, value, held.quality, moment.at, moment.basis))
+        self.tell(Scanned(moment.at, moment.basis))
 
     def _confirm(self, plan: DevicePlan, seen: Instant | None) -> None:
         """A sign of life reads a suspect register again: an unchanged value is not always in the batch."""

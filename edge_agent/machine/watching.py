@@ -11,7 +11,8 @@ from edge_agent.machine import counters, gaps
 from edge_agent.machine.counters import Group
 from edge_agent.machine.deciding import Deciding
 from edge_agent.machine.gaps import Gap, covering
-from edge_agent.machine.plan import DevicePlan
+from edge_agent.machine.parts import GapClosed, GapOpened, Restarted, Sample, Scanned
+from edge_agent.machine.plan import AFFECTS, DevicePlan
 from edge_agent.machine.samples import Held, Moment, hold
 from edge_agent.machine.state import View, judge
 from edge_agent.machine.times import later
@@ -57,6 +58,7 @@ class Watching(Deciding):
         self.held = held
         before = {name: group.totals for name, group in self.groups.items()}
         self._set_gap(key, gap._replace(before=before))
+        self.tell(GapOpened(key, gap.cause, gap.since, gap.tags, "/" not in key))
         trigger = gaps.TRIGGERS[gap.cause]
         view = View(self.held, self.devices, self.past, self.now)
         if any(tag in self.plan.state_keys for tag in gap.tags) and judge(self.plan, view, self.held) is None:
@@ -68,6 +70,7 @@ class Watching(Deciding):
     def _restarted(self, device: str, seen: Instant) -> None:
         settle = Instant(self.now.wall + self.plan.settle, self.now.mono + self.plan.settle)
         self.open_gap(device, seen, "plc_restart", settle)
+        self.tell(Restarted(device, seen, self.now))
         for name, registers in self.plan.counters.items():
             if any(register.key.partition("/")[0] == device for register in registers.values()):
                 self._announce(name, settle)
@@ -176,14 +179,23 @@ class Watching(Deciding):
         counted = "count" in affects
         self._gap_event(gap.since, gap.back, gap.cause, affects, quality if counted else None, delta or None)
         self._flush()
+        if self.team.parts:
+            self._tell_closed(key, gap, gap.back)
         since = gap.back if gap.decided is None else later(gap.back, gap.decided)
         self._evaluate(since, "agent", gaps.TRIGGERS[gap.cause], self._parts())
+
+    def _tell_closed(self, key: str, gap: Gap, back: Instant) -> None:
+        self.tell(GapClosed(key, gap.cause, gap.since, back, gap.tags, "/" not in key))
+        for tag in gap.tags:
+            held = self.held.get(tag)
+            if held is not None and tag in self.team.by_key:
+                self.tell(Sample(tag, held.value if held.stale is None else None, held.quality, back, "agent", True))
+        self.tell(Scanned(back, "agent"))
 
     def _affects(self, tags: Iterable[str]) -> tuple[str, ...]:
         """What essential tags feed, in the words of `data.gap`."""
         keys = frozenset(tags)
-        words = [("state", self.plan.state_keys), ("count", self.plan.roles.keys())]
-        return tuple(word for word, fed in words if keys & fed)
+        return tuple(word for word, fed in self.plan.fed.items() if keys & fed)
 
     def _overflowed(self, plan: DevicePlan, tags: frozenset[str], seen: Instant) -> None:
         """Values were lost in the device's queue: registers still tell the count, edges and states are gone."""
@@ -195,7 +207,7 @@ class Watching(Deciding):
             held = self.held.get(key) if key is not None else None
             if key in self.plan.roles and held is not None and isinstance(held.value, bool):
                 recovered = "none"
-        affects = tuple(word for word in ("state", "count", "measurement") if word in words)
+        affects = tuple(word for word in AFFECTS if word in words)
         self._gap_event(seen, self.now, "queue_overflow", affects, recovered if "count" in words else None, None)
 
     def _hint(self, key: str, old: Held | None, new: Held) -> None:
