@@ -162,6 +162,20 @@ PAGES: dict[str, Page] = {
         "A device that does not exist",
         "The machine names a device that is neither under devices nor the own device of a machine.",
     ),
+    "E409": Page(
+        "One code for two alarms",
+        "The code tells the alarms of a machine apart: in events, in the reasons of downtimes and in statistics. Two "
+        "alarms of one code could not be told apart there.",
+    ),
+    "E410": Page(
+        "A tag of a kind that does not fit",
+        "A limit needs a number, an alarm without limits a bool tag, an alarm word a whole number, a meter a number. "
+        "The type stands at the tag.",
+    ),
+    "E411": Page(
+        "A meter without a unit",
+        "The consumption is published in the unit of the meter's tag, as a UN/ECE code: KWH, MTQ, KGM, LTR.",
+    ),
     "W110": Page(
         "A secret in plain text",
         "Everyone who can read the file, its backups or the repository knows the secret. Use {credential: NAME} "

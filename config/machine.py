@@ -1,48 +1,17 @@
 """What a machine is made of: its state, counters, downtime and measurements, with the template already expanded."""
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from config.alarms import AlarmOptions, check_codes
+from config.consumption import MeterOptions
+from config.cycles import CycleOptions
 from config.errors import Problem, did_you_mean
 from config.kinds import Code, Name, Options, TagRef
+from config.states import Category, State
 from config.units import Duration, Rate, between
-
-
-class State(StrEnum):
-    """Canonical states (event model §3.1)."""
-
-    RUNNING = "running"
-    STARVED = "starved"
-    BLOCKED = "blocked"
-    IDLE = "idle"
-    STOPPED = "stopped"
-    FAULT = "fault"
-    SETUP = "setup"
-    MAINTENANCE = "maintenance"
-    OFF = "off"
-    UNKNOWN = "unknown"
-
-
-class Category(StrEnum):
-    """Categories of a downtime (event model §2.2)."""
-
-    BREAKDOWN = "breakdown"
-    SETUP = "setup"
-    STARVED = "starved"
-    BLOCKED = "blocked"
-    OPERATOR = "operator"
-    TOOLING = "tooling"
-    QUALITY = "quality"
-    UTILITY = "utility"
-    PLANNED_MAINTENANCE = "planned_maintenance"
-    BREAK = "break"
-    NO_ORDER = "no_order"
-    PLANNED_OTHER = "planned_other"
-    EXTERNAL = "external"
-    UNCLASSIFIED = "unclassified"
 
 
 def check_rules(rules: Sequence["Rule"]) -> None:
@@ -181,10 +150,12 @@ class Measurement(Options):
     """Values that are sent together."""
     every: Annotated[Duration, between("1ms", "1d")] | None = None
     """Sent at this interval."""
-    on: Literal["change"] | None = None
-    """Sent when a value changes."""
+    on: Literal["change", "cycle", "batch"] | None = None
+    """Sent when a value changes, when a cycle ends, when the batch changes."""
     deadband: Annotated[float, Field(ge=0)] | None = None
     """With `on: change`: smaller changes are not reported."""
+    statistics: bool = False
+    """Instead of single values: number, least, greatest, mean and spread of all since the event before."""
 
     @model_validator(mode="after")
     def _one_trigger(self) -> "Measurement":
@@ -192,6 +163,9 @@ class Measurement(Options):
             raise Problem(
                 "E302", "a measurement needs exactly one of 'every' and 'on'", fix="every: 1s, or on: change"
             )
+        if self.statistics and self.on == "change":
+            why = "they stand for many values, so they need an end: 'every', or on: cycle or batch"
+            raise Problem("E303", "'statistics' does not go with on: change", why=why, at=("statistics",))
         return self
 
 
@@ -212,6 +186,12 @@ class MachineOptions(Options):
     """Time for one part at full speed."""
     measurements: Mapping[Name, Measurement] = {}
     """Sets of values that are sent as they are."""
+    alarms: tuple[AlarmOptions, ...] = ()
+    """Limits, bits and words of bits that are published as alarms."""
+    cycles: CycleOptions | None = None
+    """What a cycle of the machine is, and what is noted of it."""
+    consumption: Mapping[Name, MeterOptions] = {}
+    """Energy, material and media by their meters."""
     comms_timeout: Annotated[Duration, between("100ms", "1d")] | Literal["auto"] = "auto"
     """Without a good sample for so long the state is unknown; auto is max(3 × scan, 10 s)."""
     settle: Duration = 5_000_000
@@ -220,3 +200,16 @@ class MachineOptions(Options):
     """How long counts are gathered into one event; 1 s to 10 s."""
     inline_units: bool = True
     """Samples carry their unit."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "MachineOptions":
+        check_codes(self.alarms)
+        per_cycle = [name for name, measured in self.measurements.items() if measured.on == "cycle"]
+        counted = "main" in self.counters
+        if self.cycles is not None and not self.cycles.by_tags and not counted:
+            why = "without 'start' and 'end' each advance of counter main is a cycle"
+            raise Problem("E302", "'cycles' needs 'start' or 'end', or a counter main", why=why, at=("cycles",))
+        if per_cycle and self.cycles is None and not counted:
+            why = "there is neither 'cycles' nor a counter main, so nothing tells when a cycle ends"
+            raise Problem("E302", "on: cycle needs cycles", why=why, at=("measurements", per_cycle[0], "on"))
+        return self

@@ -12,16 +12,15 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from config.errors import Problem
 from config.kinds import File, Name, Options, Scalar, TagRef, check_broker, mqtt_version, time_zone, topic
 from config.machine import (
-    Category,
     Counter,
     DowntimeOptions,
     MachineOptions,
     Measurement,
     Reason,
     Rule,
-    State,
     StateOptions,
 )
+from config.states import Category, State
 from config.units import Duration, Size, between
 
 __all__ = [

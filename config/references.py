@@ -60,10 +60,39 @@ class References:
                         "E406", f"'{ref}' is text and cannot be counted", fix="choose a tag with a number"
                     )
                     self._add(name, fitted.node, ("counters", counter, register), problem)
+        self._parts(name, machine, fitted.node)
         rules = machine.state.rules if machine.state is not None else None
         for index, rule in enumerate(rules or ()):
             if rule.when is not None:
                 self._expression(name, machine.device, fitted.node, ("state", "rules", index, "when"), rule.when)
+
+    def _parts(self, name: str, machine: MachineOptions, node: Map) -> None:
+        """The expressions of cycles, and what tags of alarms and meters must hold."""
+        for role in ("start", "end"):
+            text = getattr(machine.cycles, role) if machine.cycles is not None else None
+            if text is not None:
+                self._expression(name, machine.device, node, ("cycles", role), text)
+        for index, alarm in enumerate(machine.alarms):
+            kind, word = self._type(machine.device, alarm.source), "tag" if alarm.tag is not None else "word"
+            whole = kind is not None and kind not in ("bool", "string") and not kind.startswith("float")
+            if kind is None or (whole if word == "word" else kind != "string" if alarm.limited else kind == "bool"):
+                continue
+            needs = (
+                ("a whole number", "bits: are those of an integer") if word == "word"
+                else ("a number", "a limit is compared with one") if alarm.limited
+                else ("true or false", "without 'high' or 'low' the tag itself is the alarm")
+            )  # fmt: skip
+            problem = Problem("E410", f"'{alarm.source}' is {kind}, and must be {needs[0]}", why=needs[1])
+            self._add(name, node, ("alarms", index, word), problem)
+        for meter, options in machine.consumption.items():
+            path: Path = ("consumption", meter, "tag")
+            kind = self._type(machine.device, options.tag)
+            if kind in ("string", "bool"):
+                self._add(name, node, path, Problem("E410", f"'{options.tag}' is {kind}, and must be a number"))
+            elif kind is not None and self._unit(machine.device, options.tag) is None:
+                why = "an amount without a unit means nothing to those who receive it"
+                problem = Problem("E411", f"'{options.tag}' has no unit", why=why, fix="unit: KWH at the tag")
+                self._add(name, node, path, problem)
 
     def test(self, index: int, test: Test, node: Map, own: Mapping[str, str]) -> None:
         """The machine and the tags that a test names; `own` is machine → device."""
@@ -121,6 +150,12 @@ class References:
         if known is None or known.options is None or tag not in known.options.tags:
             return None
         return known.options.value_type(tag)
+
+    def _unit(self, own: str, ref: str) -> str | None:
+        device, _, tag = ref.rpartition("/")
+        options = self.devices[device or own].options
+        unit: str | None = None if options is None else options.tags[tag].unit
+        return unit
 
     def _expression(self, machine: str, device: str, node: Map, path: Path, text: str) -> None:
         if self.check_expression is None:
@@ -181,6 +216,16 @@ def _references(machine: MachineOptions) -> Iterator[tuple[Path, str]]:
         yield from _each(("counters", name, "reset_hints"), counter.reset_hints)
     if machine.downtime is not None and machine.downtime.reason is not None:
         yield ("downtime", "reason"), machine.downtime.reason
+    for index, alarm in enumerate(machine.alarms):
+        yield ("alarms", index, "tag" if alarm.tag is not None else "word"), alarm.source
+    if machine.cycles is not None:
+        for role in ("result", "program"):
+            ref = getattr(machine.cycles, role)
+            if ref is not None:
+                yield ("cycles", role), ref
+        yield from _each(("cycles", "params"), machine.cycles.params)
+    for name, meter in machine.consumption.items():
+        yield ("consumption", name, "tag"), meter.tag
     for name, measurement in machine.measurements.items():
         yield from _each(("measurements", name, "tags"), measurement.tags)
 
