@@ -195,11 +195,13 @@ def flush(group: Group, name: str, plan: Plan, out: Out, *, to: Instant | None =
                 to_at=end.wall,
                 delta=delta,
                 totals={used: group.totals[used] for used in delta},
+                order_totals=out.book(name, delta),
                 raw=_evidence(group, registers, plan) or None,
                 cause=group.cause,
                 flags=tuple(sorted(group.flags)) or None,
                 parts_per_count=options.parts_per_count if options.parts_per_count > 1 else None,
             ),
+            ctx=out.ctx,
         )
     return group._replace(
         sent=group.totals, since=None, first=None, at=None, base={}, flags=frozenset(), cause="machine"

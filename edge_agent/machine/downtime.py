@@ -5,14 +5,14 @@ no candidate; ended when running is accepted. `unknown` neither opens nor ends o
 and what comes after, with the count, tells whether the episode went on (event model §3.6, §7.4).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from config.model import Category
 from drivers.base import Value
 from edge_agent.clock import SECOND, Instant
 from edge_agent.events.types import DowntimeEnded, DowntimeStarted, DowntimeUpdated, Reason, Segment
-from edge_agent.machine.out import Out
+from edge_agent.machine.out import Ctx, Out
 from edge_agent.machine.plan import Plan
 from edge_agent.machine.times import seconds
 
@@ -33,11 +33,13 @@ _UNDECIDED: Final = frozenset({Category.SETUP, Category.NO_ORDER})
 
 
 class Doing(NamedTuple):
-    """One segment: a state from `since` for `duration` µs (0 while it is open)."""
+    """One segment: a state from `since` for `duration` µs (0 while it is open), with the order and shift of then."""
 
     state: str
     since: Instant
     duration: int = 0
+    order: str | None = None
+    shift: str | None = None
 
 
 class Cause(NamedTuple):
@@ -134,7 +136,7 @@ def start(
         category,
         _planned(category),
         cause,
-        (Doing(state, since),),
+        (Doing(state, since, 0, *_of(out.context_at(since.wall))),),
         uncertain,
         parts,
         quality,
@@ -172,11 +174,41 @@ def _update(plan: Plan, episode: Downtime, at: Instant, out: Out) -> Downtime:
 
 def enter(episode: Downtime, state: str, since: Instant) -> Downtime:
     """Another state inside the episode: a new segment."""
+    return _from(episode, since, lambda doing: doing._replace(state=state))
+
+
+def relabel(episode: Downtime, at: Instant, ctx: Ctx | None) -> Downtime:
+    """Another order or shift inside the episode: a new segment."""
+    order, shift = _of(ctx)
     last = episode.segments[-1]
-    closed = last._replace(duration=max(0, since.mono - last.since.mono))
+    if last.since.mono <= at.mono and (last.order, last.shift) == (order, shift):
+        return episode
+    return _from(episode, at, lambda doing: doing._replace(order=order, shift=shift))
+
+
+def _of(ctx: Ctx | None) -> tuple[str | None, str | None]:
+    """The order and shift of a context."""
+    known = ctx or {}
+    order, shift = known.get("order_id"), known.get("shift")
+    return order if isinstance(order, str) else None, shift if isinstance(shift, str) else None
+
+
+def _from(episode: Downtime, at: Instant, new: Callable[[Doing], Doing]) -> Downtime:
+    """From `at` on something is different: the segment that lies there is split, those after it are changed."""
     if len(episode.segments) >= MAX_SEGMENTS:
         return episode
-    return episode._replace(segments=(*episode.segments[:-1], closed, Doing(state, since)))
+    segments: list[Doing] = []
+    for index, doing in enumerate(episode.segments):
+        is_open = index == len(episode.segments) - 1
+        if doing.since.mono >= at.mono:
+            segments.append(new(doing))
+        elif is_open or doing.since.mono + doing.duration > at.mono:
+            before = at.mono - doing.since.mono
+            rest = 0 if is_open else doing.duration - before
+            segments += [doing._replace(duration=before), new(doing._replace(since=at, duration=rest))]
+        else:
+            segments.append(doing)
+    return episode._replace(segments=tuple(segments))
 
 
 def explain(plan: Plan, episode: Downtime, cause: Cause, at: Instant, out: Out) -> Downtime:
@@ -220,6 +252,8 @@ def end(plan: Plan, episode: Downtime, at: Instant, out: Out, *, parts: int, unc
                     state=str(doing.state),
                     started_at=doing.since.wall,
                     duration_s=round(doing.duration / SECOND, 3),
+                    order_id=doing.order,
+                    shift=doing.shift,
                     planned=None if episode.planned == "undecided" else episode.planned == "planned",
                 )
                 for doing in segments

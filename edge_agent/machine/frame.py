@@ -5,6 +5,7 @@ A frame lives for one call; it starts from one immutable state and `finish` puts
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from drivers.base import Value
 from edge_agent.clock import Instant
@@ -13,11 +14,14 @@ from edge_agent.machine import counters, downtime
 from edge_agent.machine.contracts import Outcome
 from edge_agent.machine.counters import Group
 from edge_agent.machine.measurements import SetPlan
-from edge_agent.machine.out import Ctx, Out
+from edge_agent.machine.out import Counts, Ctx, Out, Revision
 from edge_agent.machine.parts import ContextBegan, Counted, Fact, Published, StateBegan, Team
 from edge_agent.machine.plan import Plan
 from edge_agent.machine.record import MachineState
 from edge_agent.machine.registers import Booked
+
+REVISIONS: Final = 8
+"""Older contexts that are kept for events dated back over a change."""
 
 
 class Frame:
@@ -45,7 +49,9 @@ class Frame:
         self.downtime = state.downtime
         self.sets = state.sets
         self.wake = state.wake
-        self.ctx = self.out.ctx = state.ctx
+        self.out.ctx = state.ctx
+        self.out.earlier = state.earlier
+        self.out.order_totals = state.order_totals
         self.parts = state.parts
         self.counted: set[tuple[str, str]] = set()
         self._facts: deque[Fact] = deque()
@@ -69,7 +75,9 @@ class Frame:
             was.orphans,
             out.warned,
             self.wake,
-            self.ctx,
+            out.ctx,
+            out.earlier,
+            out.order_totals,
             self.parts,
         )
         store = out.store or self.gaps is not was.gaps
@@ -131,11 +139,24 @@ class Frame:
     def flush(self, to: Instant | None = None) -> None:
         self._flush(to)
 
+    @property
+    def ctx(self) -> Ctx | None:
+        return self.out.ctx
+
+    @property
+    def order_totals(self) -> Counts | None:
+        return self.out.order_totals
+
+    def set_order_totals(self, totals: Counts | None) -> None:
+        self.out.order_totals = totals
+
     def set_context(self, at: Instant, ctx: Ctx | None) -> None:
-        self._flush(at)
-        before, self.ctx = self.ctx, ctx
-        self.out.ctx = ctx
+        self._flush()
+        before, self.out.ctx = self.out.ctx, ctx
+        self.out.earlier = (Revision(at, before), *self.out.earlier)[:REVISIONS]
         self.out.store = True
+        if self.downtime is not None:
+            self.downtime = downtime.relabel(self.downtime, at, ctx)
         self.tell(ContextBegan(at, ctx, before))
 
     def tell_state(self, previous: str | None) -> None:

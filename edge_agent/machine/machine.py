@@ -159,6 +159,8 @@ class Machine:
             {},
             None,
             known.ctx,
+            known.earlier,
+            known.order_totals,
         )
 
     def describe(self, state: State) -> dict[str, Any]:

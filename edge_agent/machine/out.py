@@ -4,7 +4,7 @@ Lives for one step only. Numbers are taken from the state and go back into it, s
 """
 
 from collections.abc import Mapping
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from buffer.outbox import Lane
 from edge_agent.clock import SECOND, Instant
@@ -12,9 +12,18 @@ from edge_agent.events.types import AgentWarning, Data, Event, event_id
 
 Ctx: TypeAlias = Mapping[str, str | int | tuple[str, ...]]
 """`ctx` of events; one object for all events of a revision, so that it is encoded once."""
+Counts: TypeAlias = Mapping[str, Mapping[str, int]]
+"""Counter group → member → pieces."""
 WARN_EVERY: Final = 600 * SECOND
 """One warning of a kind and subject in so much time; the next one says how many there were."""
 MAX_KINDS: Final = 200
+
+
+class Revision(NamedTuple):
+    """What events carried until then."""
+
+    until: Instant
+    ctx: Ctx | None
 
 
 class Out:
@@ -29,6 +38,9 @@ class Out:
         self.warnings: list[AgentWarning] = []
         self.store = False
         self.ctx: Ctx | None = None
+        self.earlier: tuple[Revision, ...] = ()
+        self.order_totals: Counts | None = None
+        self.causation: str | None = None
         self._epoch = epoch
 
     def production(
@@ -39,7 +51,7 @@ class Out:
         causation: str | None = None,
         ctx: Ctx | None = None,
     ) -> None:
-        """An event of the stream `.p` that happened at `time` (UTC µs), in the context `ctx` or today's."""
+        """An event of the stream `.p` that happened at `time` (UTC µs), in the context `ctx`, or in that of then."""
         self.events.append(
             Event(
                 lane=Lane.PRODUCTION,
@@ -48,17 +60,36 @@ class Out:
                 recorded=self.now.wall,
                 data=data,
                 correlation_id=correlation,
-                causation_id=causation,
-                ctx=ctx or self.ctx,
+                causation_id=causation or self.causation,
+                ctx=ctx or (self.context_at(time) if self.earlier else self.ctx),
             )
         )
         self.seq_p += 1
 
     def measurement(self, time: int, data: Data) -> None:
+        ctx = self.context_at(time) if self.earlier else self.ctx
         self.events.append(
-            Event(lane=Lane.MEASUREMENT, seq=self.seq_m, time=time, recorded=self.now.wall, data=data, ctx=self.ctx)
+            Event(lane=Lane.MEASUREMENT, seq=self.seq_m, time=time, recorded=self.now.wall, data=data, ctx=ctx)
         )
         self.seq_m += 1
+
+    def context_at(self, time: int) -> Ctx | None:
+        """The context at `time` (UTC µs), as far back as revisions are kept. They are placed by the monotonic clock,
+        so that a wall clock that was set back does not bring an old context back."""
+        offset = self.now.wall - self.now.mono
+        ctx = self.ctx
+        for revision in self.earlier:
+            if time >= revision.until.mono + offset:
+                return ctx
+            ctx = revision.ctx
+        return ctx
+
+    def book(self, group: str, delta: Mapping[str, int]) -> Mapping[str, int] | None:
+        """Add published counts to the open order run; its totals of the group, None without an order."""
+        if self.order_totals is None:
+            return None
+        self.order_totals = added(self.order_totals, group, delta)
+        return self.order_totals[group]
 
     def production_id(self, ahead: int = 0) -> str:
         """Id that the event of `.p` after `ahead` others will have."""
@@ -78,3 +109,8 @@ class Out:
         kept[key] = (self.now.mono, 0)
         self.warned = kept
         self.warnings.append(AgentWarning(code=code, text=text, subject=subject, count=1 + (last[1] if last else 0)))
+
+
+def added(totals: Counts, group: str, delta: Mapping[str, int]) -> Counts:
+    own = totals.get(group, {})
+    return {**totals, group: {**own, **{member: own.get(member, 0) + moved for member, moved in delta.items()}}}

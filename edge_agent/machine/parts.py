@@ -19,7 +19,7 @@ from config.model import Config, MachineOptions
 from drivers.base import Quality, Value
 from edge_agent.clock import SECOND, Instant
 from edge_agent.events.types import Data, Event
-from edge_agent.machine.out import Ctx
+from edge_agent.machine.out import Counts, Ctx
 from edge_agent.machine.samples import Held
 
 Rebuild: TypeAlias = Callable[[Any, Any], Any]
@@ -192,8 +192,16 @@ class Desk(Protocol):
     now: Instant
     held: Mapping[str, Held]
     """Essential tags by key, as of the fact being told."""
-    ctx: Ctx | None
-    """Put on every event that is given no other."""
+
+    @property
+    def ctx(self) -> Ctx | None:
+        """Put on every event from now on that is given no other and is not dated back over a change."""
+
+    @property
+    def order_totals(self) -> Counts | None:
+        """What has been published for the open order run; None without one."""
+
+    def set_order_totals(self, totals: Counts | None) -> None: ...
 
     def production(
         self,

@@ -8,7 +8,7 @@ from edge_agent.machine.counters import Group
 from edge_agent.machine.downtime import Downtime
 from edge_agent.machine.gaps import Gap
 from edge_agent.machine.measurements import SetState
-from edge_agent.machine.out import Ctx
+from edge_agent.machine.out import Counts, Ctx, Revision
 from edge_agent.machine.samples import Device, Held
 from edge_agent.machine.state import Tracked
 
@@ -17,7 +17,8 @@ class MachineState(NamedTuple):
     """`seq_p`, `seq_m`: the next numbers of the streams `.p` and `.m`. `at`: the last step. `held`: essential tags by
     key. `past`: key → (monotonic µs, value) for `avg`. `gaps`: open ones, by device or key. `orphans`: totals of
     counters that are not configured now. `warned`: code and kind → (monotonic µs, held back since). `wake`: the first
-    timer, monotonic µs. `ctx`: the context on every event. `parts`: the state of each part, by its name."""
+    timer, monotonic µs. `ctx`: the context on every event; `earlier`: what it was, newest first. `order_totals`: what
+    the open order run has got. `parts`: the state of each part, by its name."""
 
     at: Instant
     seq_p: int = 1
@@ -34,4 +35,6 @@ class MachineState(NamedTuple):
     warned: Mapping[str, tuple[int, int]] = {}
     wake: int | None = None
     ctx: Ctx | None = None
+    earlier: tuple[Revision, ...] = ()
+    order_totals: Counts | None = None
     parts: Mapping[str, Any] = {}

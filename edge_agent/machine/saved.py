@@ -15,7 +15,7 @@ from edge_agent.clock import Instant
 from edge_agent.machine.counters import Group
 from edge_agent.machine.downtime import Downtime
 from edge_agent.machine.gaps import Gap
-from edge_agent.machine.out import Ctx
+from edge_agent.machine.out import Counts, Ctx, Revision
 from edge_agent.machine.parts import Part, Rebuild
 from edge_agent.machine.record import MachineState
 from edge_agent.machine.samples import Held
@@ -52,6 +52,8 @@ class Saved(NamedTuple):
     downtime: Downtime | None
     orphans: Mapping[str, Group]
     ctx: Ctx | None
+    earlier: tuple[Revision, ...]
+    order_totals: Counts | None
     parts: Mapping[str, SavedPart]
 
 
@@ -77,6 +79,8 @@ def dump(state: MachineState, fingerprints: Mapping[str, str], parts: Sequence[P
         state.downtime,
         state.orphans,
         state.ctx,
+        state.earlier,
+        state.order_totals,
         {part.name: SavedPart(part.fingerprint, part.dump(state.parts[part.name])) for part in parts},
     )
     return _encode(saved).encode()
