@@ -7,14 +7,14 @@ that is the back-pressure. A fault of one device, even a bug in its driver, neve
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 from config.model import DeviceOptions
-from drivers.base import Driver
+from drivers.base import Batch, Driver
 from drivers.errors import ConnectionLost, DriverError
 from edge_agent.backoff import Backoff
 from edge_agent.clock import Clock
-from edge_agent.events.types import ConnectionChanged
-from edge_agent.floor import Floor
+from edge_agent.events.types import ConnectionChanged, Data
 from edge_agent.health import DeviceHealth, Link
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,16 @@ DWELL = 5_000_000
 """A connected device changes between up and degraded at most this often (µs): a flapping tag is one event."""
 
 
+class Sink(Protocol):
+    """Where batches go: the floor, or a recording."""
+
+    async def feed(self, batch: Batch) -> None:
+        """Returns when the next one may be read."""
+
+    async def record(self, *data: Data) -> None:
+        """What the collector says about its connection."""
+
+
 class Collector:
     """Collects one device for ever; `run` ends only by cancellation."""
 
@@ -33,7 +43,7 @@ class Collector:
         name: str,
         options: DeviceOptions,
         open_driver: Callable[[], Driver],
-        floor: Floor,
+        sink: Sink,
         health: DeviceHealth,
         clock: Clock,
         backoff: Backoff,
@@ -42,7 +52,7 @@ class Collector:
         self._name = name
         self._options = options
         self._open_driver = open_driver
-        self._floor = floor
+        self._sink = sink
         self._health = health
         self._clock = clock
         self._backoff = backoff
@@ -86,7 +96,7 @@ class Collector:
                 batch = await driver.read()
             now = self._clock.now()
             self._health.note(batch, now.wall)
-            await self._floor.feed(batch)
+            await self._sink.feed(batch)
             if reported is None:
                 news = bool(batch.readings)
             else:
@@ -124,7 +134,7 @@ class Collector:
     ) -> None:
         health = self._health
         health.link, health.reason, health.message, health.code, health.since = link, reason, message, code, since
-        await self._floor.record(
+        await self._sink.record(
             ConnectionChanged(
                 endpoint=self._name,
                 protocol=self._options.protocol,

@@ -25,6 +25,8 @@ from edge_agent.machine.contracts import Machine, Outcome, State
 
 Observer = Callable[[Sequence[Message]], None]
 """Called with messages once they are committed."""
+Watcher = Callable[[Batch, Instant], None]
+"""Called with a batch and the time it was read, before it is fed."""
 
 _AGENT = "agent"
 
@@ -37,6 +39,7 @@ class Floor:
     ) -> None:
         self.machines = {machine.name: machine for machine in machines}
         self.observers: list[Observer] = [retained.observe]
+        self.watchers: list[Watcher] = []
         self.last_seq: dict[str, int] = {}
         """Highest number of each stream so far."""
         self._outbox = outbox
@@ -70,6 +73,8 @@ class Floor:
     async def feed(self, batch: Batch) -> None:
         """Step the machines that the batch concerns; returns when it is committed. Nothing to keep, no commit."""
         now = self._clock.now()
+        for watcher in self.watchers:
+            watcher(batch, now)
         machines = self._by_device.get(batch.device, ())
         await self._commit([(m, m.step(self._states[m.name], batch, now)) for m in machines], now)
 

@@ -1,4 +1,4 @@
-"""What the CLI may ask a running agent over the local socket: `status`, `tail`, `values`.
+"""What the CLI may ask a running agent over the local socket: `status`, `tail`, `values`, `record`.
 
 Answers are plain JSON with stable keys; times are RFC 3339, those of machines UTC microseconds, ages seconds.
 Status is about fresh data: a device that
@@ -7,19 +7,28 @@ is connected but whose tags are old is STALE.
 
 import json
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from buffer.outbox import Message, Outbox
 from config.model import Config, DeviceOptions
-from edge_agent.clock import Clock, rfc3339
+from drivers.base import Batch, Quality, Reading
+from edge_agent.clock import Clock, Instant, rfc3339
 from edge_agent.control.feed import Dropped, Feed
 from edge_agent.control.server import Command
 from edge_agent.floor import Floor
 from edge_agent.health import BrokerHealth, DeviceHealth, Health, Link
+from edge_agent.replay.recording import Changes
 
+RECORD_LIMIT = 10_000
+"""Batches that wait for a slow listener of `record`."""
 STALE_AFTER = 3
 """In expected periods of a device's slowest tag."""
+
+
+class _Lost(NamedTuple):
+    device: str
+    now: Instant
 
 
 class Build(NamedTuple):
@@ -49,10 +58,12 @@ class Inspection:
         self._build = build
         self._began = clock.now()
         self._events = Feed()
+        self._batches = Feed()
         floor.observers.append(self._publish)
+        floor.watchers.append(self._watch)
 
     def commands(self) -> Mapping[str, Command]:
-        return {"status": self._status, "tail": self._tail, "values": self._values}
+        return {"status": self._status, "tail": self._tail, "values": self._values, "record": self._record}
 
     async def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
         now = self._clock.now()
@@ -106,10 +117,68 @@ class Inspection:
             for tag, (reading, at) in health.latest.items()
         ]
 
+    async def _record(self, _: Mapping[str, Any]) -> AsyncIterator[Any]:
+        """What is read, as it is read: first the newest reading of every tag, then batches with what changed, and
+        connections that broke. Where the listener was too slow everything is said once more."""
+        changes = Changes()
+        for batch, now in self._newest():
+            yield batch_item(batch, changes.of(batch.device, batch.readings), now)
+        async for item in self._batches.listen(RECORD_LIMIT):
+            if isinstance(item, Dropped):
+                changes.restart()
+                yield item
+                for batch, now in self._newest():
+                    yield batch_item(batch, changes.of(batch.device, batch.readings), now)
+            elif isinstance(item, _Lost):
+                yield {"device": item.device, "wall": item.now.wall, "mono": item.now.mono, "lost": True}
+            else:
+                batch, now = item
+                yield batch_item(batch, changes.of(batch.device, batch.readings), now)
+
+    def _newest(self) -> Iterator[tuple[Batch, Instant]]:
+        now = self._clock.now()
+        for device, health in self._health.devices.items():
+            if health.link is not Link.DOWN and health.latest:
+                yield Batch(device, [reading for reading, _ in health.latest.values()]), now
+
+    def _watch(self, batch: Batch, now: Instant) -> None:
+        if self._batches.wanted:
+            self._batches.publish((batch, now))
+
     def _publish(self, messages: Sequence[Message]) -> None:
         if self._events.wanted:
             for message in messages:
                 self._events.publish(message)
+        if self._batches.wanted:
+            for message in messages:
+                if message.type == "connection.changed" and (lost := _lost(message)) is not None:
+                    self._batches.publish(_Lost(lost, self._clock.now()))
+
+
+def batch_item(batch: Batch, readings: Sequence[Reading], now: Instant) -> dict[str, Any]:
+    """A batch on the local socket, with these of its readings."""
+    return {
+        "device": batch.device,
+        "wall": now.wall,
+        "mono": now.mono,
+        "restarted": batch.restarted,
+        "readings": [[*reading[:2], int(reading.quality), *reading[3:]] for reading in readings],
+    }
+
+
+def batch_of(item: Mapping[str, Any]) -> Batch:
+    """The batch of an item of `record`."""
+    readings = [
+        Reading(tag, value, Quality(quality), source, detail)
+        for tag, value, quality, source, detail in item["readings"]
+    ]
+    return Batch(item["device"], readings, restarted=item["restarted"])
+
+
+def _lost(message: Message) -> str | None:
+    """The device of a `connection.changed` that says down."""
+    data = json.loads(message.body)["data"]
+    return str(data["endpoint"]) if data["status"] == Link.DOWN.value else None
 
 
 def _device(options: DeviceOptions, health: DeviceHealth, now: int) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""The CLI's side of the local socket: plain blocking calls."""
+"""The CLI's side of the local socket: plain blocking calls, and a stream to be awaited."""
 
-from collections.abc import Generator, Iterator
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,26 @@ class ControlClient:
             next(lines)
             yield from lines
 
-    def _talk(self, do: str, parameters: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
+    async def follow(self, do: str, **parameters: Any) -> AsyncGenerator[dict[str, Any], None]:
+        """`stream`, awaited: it can be cancelled at any time."""
+        sock, request = await asyncio.to_thread(self._connect, do, parameters)
+        sock.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=sock, limit=ANSWER_LIMIT)
+        try:
+            writer.write(request)
+            async with asyncio.timeout(self._answer_time):
+                self._first(await reader.readline())
+            while line := await reader.readline():
+                yield decode(line)
+        except TimeoutError as error:
+            raise NoAnswer(f"the agent has not answered in {self._answer_time:g} s") from error
+        except (ConnectionError, ValueError) as error:
+            raise NoAnswer("the agent broke off its answer") from error
+        finally:
+            writer.close()
+
+    def _connect(self, do: str, parameters: dict[str, Any]) -> tuple[socket.socket, bytes]:
+        """A connected socket and the request to send on it."""
         try:
             sock, token = connect(self._path, self._answer_time, unix=self._unix)
         except PermissionError:
@@ -59,12 +80,16 @@ class ControlClient:
             raise NoAnswer("the agent does not accept connections") from error
         except OSError as error:
             raise NotRunning(str(error)) from error
+        request = {**parameters, "do": do}
+        if token is not None:
+            request["token"] = token
+        return sock, encode(request)
+
+    def _talk(self, do: str, parameters: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
+        sock, request = self._connect(do, parameters)
         with sock:
-            request = {**parameters, "do": do}
-            if token is not None:
-                request["token"] = token
             try:
-                sock.sendall(encode(request))
+                sock.sendall(request)
                 with sock.makefile("rb") as lines:
                     yield self._first(lines.readline(ANSWER_LIMIT))
                     sock.settimeout(None)

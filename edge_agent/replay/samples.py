@@ -2,7 +2,8 @@
 
 Both become the lines that `timeline` reads, with the number of the line in the file. CSV may be separated by
 commas or semicolons; rows of one moment that follow each other are read together. In CSV the special keys
-`device`, `plc`, `agent` and `clock` may stand where the tag stands.
+`device`, `plc`, `agent` and `clock` may stand where the tag stands, with their word as the value: `lost`, or
+`lost oven-1` where there are several devices.
 """
 
 import csv
@@ -97,7 +98,8 @@ def _row(row: list[str], header: list[str], number: int, type_of: TypeOf, *, com
         raise SampleFault("`at` and `tag` must not be empty", number)
     line: dict[str, Any] = {"at": cells["at"]}
     if tag in _EVENTS:
-        return {**line, tag: cells.get("value", "")}
+        word, _, device = cells.get("value", "").partition(" ")
+        return {**line, tag: {word: device} if device else word}
     quality = cells.get("quality", "").lower() or "good"
     if quality != "good":
         line |= {"quality": quality, "tags": [tag]}
