@@ -171,7 +171,7 @@ def _clash(shifts: Sequence[Shift]) -> tuple[str, str, str, int] | None:
 class KpiOptions(Options):
     """Which key figures are made (ISO 22400)."""
 
-    windows: Annotated[tuple[Literal["shift", "hour", "order"], ...], Field(min_length=1)] = ("shift",)
-    """Spans that figures are made for."""
+    windows: tuple[Literal["shift", "hour", "order"], ...] = ("shift",)
+    """Spans that figures are made for; none with []."""
     microstop_policy: Literal["availability", "performance"] = "availability"
     """Where micro-stops count as loss; OEE is the same."""

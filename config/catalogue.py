@@ -89,6 +89,11 @@ PAGES: dict[str, Page] = {
         "A setting of another driver",
         "The setting exists, but not for this device's driver, or not together with the others beside it.",
     ),
+    "E305": Page(
+        "A calendar that contradicts itself",
+        "Two shifts are on at the same time, or one of a name begins twice on the same day. Every moment belongs to "
+        "one shift, and the local date of its start with its name is what events call it: 2026-03-02/A.",
+    ),
     "E306": Page(
         "A setting that is missing",
         "This setting has no default and must be written. The place shown is what it is missing in.",
@@ -156,7 +161,7 @@ PAGES: dict[str, Page] = {
     ),
     "E407": Page(
         "A machine that does not exist",
-        "A test names a machine that is not written under machines.",
+        "A test or planned maintenance names a machine that is not written under machines.",
     ),
     "E408": Page(
         "A device that does not exist",

@@ -211,6 +211,8 @@ class _Loading:
             check.machine(name, fitted)
         own = {name: fitted.value.device for name, fitted in self.machines.items() if fitted.value is not None}
         if head.value is not None:
+            if head.value.calendar is not None:
+                check.calendar(head.value.calendar, head.node)
             for index, test in enumerate(head.value.tests):
                 check.test(index, test, head.node, own)
         if not names and not self.report.failed:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from config.alarms import AlarmOptions, check_codes
+from config.calendar import KpiOptions
 from config.consumption import MeterOptions
 from config.cycles import CycleOptions
 from config.errors import Problem, did_you_mean
@@ -141,6 +142,8 @@ class DowntimeOptions(Options):
     """The machine's reason code → text and category."""
     merge_gap: Duration = 0
     """A run shorter than this between two stops does not end the downtime."""
+    planned_when: str | None = None
+    """Expression over tags; while it is true a stop is planned."""
 
 
 class Measurement(Options):
@@ -198,6 +201,8 @@ class MachineOptions(Options):
     """After a PLC restart, before its values are believed."""
     flush: Annotated[Duration, between("1s", "10s")] = 2_000_000
     """How long counts are gathered into one event; 1 s to 10 s."""
+    kpi: KpiOptions | None = None
+    """Which key figures are made; default: of each shift, where the calendar has shifts."""
     inline_units: bool = True
     """Samples carry their unit."""
 

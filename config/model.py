@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
+from config.calendar import CalendarOptions
 from config.errors import Problem
 from config.kinds import File, Name, Options, Scalar, TagRef, check_broker, mqtt_version, time_zone, topic
 from config.machine import (
@@ -255,6 +256,8 @@ class Config(Options):
     site: Site
     mqtt: Mqtt = Mqtt.model_construct()
     buffer: Buffer = Buffer.model_construct()
+    calendar: CalendarOptions | None = None
+    """When production is planned; without it always."""
     devices: Mapping[Name, DeviceOptions]
     machines: Mapping[Name, MachineOptions]
     tests: tuple[Test, ...] = ()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
+from config.calendar import CalendarOptions
 from config.errors import Problem, did_you_mean, listed
 from config.fit import Fitted
 from config.model import DeviceOptions, MachineOptions, Mqtt, Test
@@ -61,6 +62,9 @@ class References:
                     )
                     self._add(name, fitted.node, ("counters", counter, register), problem)
         self._parts(name, machine, fitted.node)
+        if machine.downtime is not None and machine.downtime.planned_when is not None:
+            text, spot = machine.downtime.planned_when, ("downtime", "planned_when")
+            self._expression(name, machine.device, fitted.node, spot, text)
         rules = machine.state.rules if machine.state is not None else None
         for index, rule in enumerate(rules or ()):
             if rule.when is not None:
@@ -94,13 +98,23 @@ class References:
                 problem = Problem("E411", f"'{options.tag}' has no unit", why=why, fix="unit: KWH at the tag")
                 self._add(name, node, path, problem)
 
+    def calendar(self, calendar: CalendarOptions, node: Map) -> None:
+        """The machines that planned maintenance names."""
+        for index, planned in enumerate(calendar.maintenance):
+            for place, machine in enumerate(planned.machines or ()):
+                if machine not in self.machines:
+                    spot: Path = ("calendar", "maintenance", index, "machines", place)
+                    self.report.add(at(node, spot), self._no_machine(machine), spot)
+
+    def _no_machine(self, name: str) -> Problem:
+        fix = did_you_mean(name, self.machines)
+        return Problem("E407", f"no machine '{name}'", why=f"known: {listed(self.machines)}", fix=fix)
+
     def test(self, index: int, test: Test, node: Map, own: Mapping[str, str]) -> None:
         """The machine and the tags that a test names; `own` is machine → device."""
         path: Path = ("tests", index)
         if test.machine not in self.machines:
-            problem = Problem("E407", f"no machine '{test.machine}'", why=f"known: {listed(self.machines)}",
-                              fix=did_you_mean(test.machine, self.machines))  # fmt: skip
-            self.report.add(at(node, (*path, "machine")), problem, (*path, "machine"))
+            self.report.add(at(node, (*path, "machine")), self._no_machine(test.machine), (*path, "machine"))
             return
         device = own.get(test.machine)
         if device is None:

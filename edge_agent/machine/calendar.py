@@ -8,12 +8,14 @@ are computed once per UTC day and kept; a calendar never changes.
 
 import functools
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from config.calendar import MINUTES, CalendarOptions
+from config.calendar import MINUTES, Break, CalendarOptions, Maintenance
+from config.calendar import Shift as ShiftOptions
+from config.model import Config
 from edge_agent.clock import SECOND
 
 DAY: Final = 86_400 * SECOND
@@ -46,18 +48,34 @@ class Slice(NamedTuple):
     on: bool
 
 
+def calendar_of(config: Config, machine: str) -> "Calendar":
+    """The machine's calendar; machines for which the same is planned share one."""
+    options = config.calendar or CalendarOptions()
+    own = tuple(each for each in options.maintenance if each.machines is None or machine in each.machines)
+    return _shared(options.shifts, options.breaks, own, config.site.timezone)
+
+
+@functools.lru_cache(maxsize=64)
+def _shared(
+    shifts: tuple[ShiftOptions, ...], breaks: tuple[Break, ...], maintenance: tuple[Maintenance, ...], zone: str
+) -> "Calendar":
+    return Calendar(shifts, breaks, maintenance, zone)
+
+
 class Calendar:
     """Built once per machine; all questions are in UTC microseconds."""
 
-    def __init__(self, options: CalendarOptions | None, zone: str, machine: str) -> None:
-        self._options = options or CalendarOptions()
+    def __init__(
+        self, shifts: Sequence[ShiftOptions], breaks: Sequence[Break], maintenance: Sequence[Maintenance], zone: str
+    ) -> None:
         self.zone: tzinfo = ZoneInfo(zone) if zone != "UTC" else UTC
         self.tz = zone
-        self.has_shifts = bool(self._options.shifts)
+        self.has_shifts = bool(shifts)
+        self.is_empty = not (shifts or breaks or maintenance)
+        self._shifts = shifts
+        self._breaks = breaks
         self._maintenance = tuple(
-            (_moment(each.start, self.zone), _moment(each.end, self.zone))
-            for each in self._options.maintenance
-            if each.machines is None or machine in each.machines
+            (_moment(each.start, self.zone), _moment(each.end, self.zone)) for each in maintenance
         )
         self._day = functools.lru_cache(maxsize=64)(self._slices_of)
 
@@ -123,12 +141,12 @@ class Calendar:
         planned = [(MAINTENANCE, start, end) for start, end in self._maintenance if start < end]
         for ordinal in range(today - reach - 1, today + reach + 1):
             day = date.fromordinal(ordinal)
-            for each in self._options.shifts:
+            for each in self._shifts:
                 if day.weekday() in each.days:
                     start, end = self._span(ordinal, each.start, each.minutes)
                     if start < end:
                         shifts.append(Shift(f"{day.isoformat()}/{each.name}", start, end))
-            for pause in self._options.breaks:
+            for pause in self._breaks:
                 if day.weekday() in pause.days:
                     start, end = self._span(ordinal, pause.start, pause.minutes)
                     if start < end:

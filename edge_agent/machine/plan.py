@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from config.model import Config, Counter, DowntimeOptions, MachineOptions
 from edge_agent.clock import SECOND
 from edge_agent.machine import expressions
+from edge_agent.machine.calendar import Calendar, calendar_of
 from edge_agent.machine.expressions import Expression
 
 MEMBERS: Final = ("total", "good", "scrap", "rework")
@@ -67,6 +68,8 @@ class Plan(NamedTuple):
     checked: frozenset[str]
     downtime: DowntimeOptions
     reason_key: str | None
+    calendar: Calendar
+    planned_when: Expression | None
     settle: int
     fed: Mapping[str, frozenset[str]]
     fingerprints: Mapping[str, str]
@@ -99,12 +102,15 @@ def plan(config: Config, name: str, parts: Mapping[str, frozenset[str]]) -> Plan
     )
     state_keys = {state_key} if state_key is not None else set()
     windows: dict[str, int] = {}
+    downtime = options.downtime or DowntimeOptions()
+    planned_when = None if downtime.planned_when is None else expressions.parse(downtime.planned_when, key)
     for rule in rules:
         if rule is not None:
             state_keys |= rule.tags
-            for tag, span in rule.windows.items():
+    for expression in (*rules, planned_when):
+        if expression is not None:
+            for tag, span in expression.windows.items():
                 windows[tag] = max(windows.get(tag, 0), round(span * SECOND))
-    downtime = options.downtime or DowntimeOptions()
     reason_key = key(downtime.reason) if downtime.reason is not None else None
     counters = {group: _registers(config, key, counter) for group, counter in options.counters.items()}
     hints = {group: tuple(key(ref) for ref in counter.reset_hints) for group, counter in options.counters.items()}
@@ -112,6 +118,8 @@ def plan(config: Config, name: str, parts: Mapping[str, frozenset[str]]) -> Plan
     essential = state_keys | counter_keys | {tag for tags in hints.values() for tag in tags}
     if reason_key is not None:
         essential.add(reason_key)
+    if planned_when is not None:
+        essential |= planned_when.tags
     sampled = {key(ref) for measured in options.measurements.values() for ref in measured.tags}
     fed = {"state": frozenset(state_keys), "count": frozenset(counter_keys), **parts}
     core, essential = frozenset(essential), essential.union(*parts.values())
@@ -144,6 +152,8 @@ def plan(config: Config, name: str, parts: Mapping[str, frozenset[str]]) -> Plan
         frozenset(group for group, found in counters.items() if {"total", "good", "scrap"} <= set(found)),
         downtime,
         reason_key,
+        calendar_of(config, name),
+        planned_when,
         options.settle,
         {word: fed[word] for word in AFFECTS if word in fed},
         {

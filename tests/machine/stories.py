@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from config.calendar import CalendarOptions
 from config.model import AgentOptions, Config, DeviceOptions, MachineOptions, Mqtt, Site, TagOptions
 from edge_agent.clock import SECOND
 from edge_agent.machine.machine import Machine
@@ -47,6 +48,8 @@ def config(
     scan: str = "1s",
     kind: type[Plc] = Plc,
     others: Mapping[str, Mapping[str, Any]] | None = None,
+    calendar: Mapping[str, Any] | None = None,
+    zone: str = "UTC",
     **more: Any,
 ) -> Config:
     """One machine `press` on the device `press`; `others` are further devices by name, as tag → type."""
@@ -60,7 +63,8 @@ def config(
     return Config.model_construct(
         version=1,
         agent=AgentOptions(id="a1"),
-        site=Site(enterprise="acme", site="sz1", area="stamping"),
+        site=Site(enterprise="acme", site="sz1", area="stamping", timezone=zone),
+        calendar=None if calendar is None else CalendarOptions.model_validate(calendar),
         devices=devices,
         machines={"press": options},
         mqtt=Mqtt(),

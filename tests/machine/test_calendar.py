@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from config.calendar import CalendarOptions
+from config.model import Config, Site
 from edge_agent.clock import SECOND
-from edge_agent.machine.calendar import DAY, HOUR, Calendar, instant
+from edge_agent.machine.calendar import DAY, HOUR, calendar_of, instant
 
 BERLIN = "Europe/Berlin"
 THREE = [
@@ -23,7 +24,11 @@ THREE = [
 
 def made(shifts=(), breaks=(), maintenance=(), zone=BERLIN, machine="press-1"):
     written = {"shifts": shifts, "breaks": breaks, "maintenance": maintenance}
-    return Calendar(CalendarOptions.model_validate(written), zone, machine)
+    config = Config.model_construct(
+        calendar=CalendarOptions.model_validate(written),
+        site=Site(enterprise="acme", site="sz1", area="stamping", timezone=zone),
+    )
+    return calendar_of(config, machine)
 
 
 def at(text, zone=BERLIN):
