@@ -6,7 +6,21 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from edge_agent.cli import config, explain, init, once, record, replay, run, status, tail, test, validate, version
+from edge_agent.cli import (
+    config,
+    dictionary,
+    explain,
+    init,
+    once,
+    record,
+    replay,
+    run,
+    status,
+    tail,
+    test,
+    validate,
+    version,
+)
 from edge_agent.cli.command import Section, epilog, shared_options
 
 _LAZY = {
@@ -57,5 +71,5 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.callback(epilog=epilog(["edge-agent demo", "edge-agent validate line3.yaml"]))(shared_options)
-for part in (init, validate, explain, test, replay, record, once, run, status, tail, config, version):
+for part in (init, validate, explain, test, replay, record, once, run, status, tail, dictionary, config, version):
     part.register(app)
