@@ -7,7 +7,7 @@ published count cannot be cut (event model §7.1).
 from drivers.base import Value
 from edge_agent.clock import Instant
 from edge_agent.events.types import Raw, StateChanged
-from edge_agent.machine import downtime
+from edge_agent.machine import downtime, firstout
 from edge_agent.machine.frame import Frame
 from edge_agent.machine.state import GROUPS, Candidate, Interval, Verdict, View, debounce, judge
 from edge_agent.machine.times import later, seconds
@@ -94,9 +94,17 @@ class Deciding(Frame):
                 rule=verdict.rule,
                 trigger=candidate.trigger,
                 debounced_s=debounced or None,
+                cause_alarm=self._cause_alarm(verdict.state, since),
             ),
             self._story(verdict.state),
         )
+
+    def _cause_alarm(self, state: str, since: Instant) -> str | None:
+        if not downtime.stops(state):
+            return None
+        if self.downtime is not None and self.downtime.blind is None:
+            return next(iter(self.downtime.alarms), None)
+        return next((cause.alarm_id for cause in firstout.causes(self.causes, since)), None)
 
     def _story(self, state: str) -> str | None:
         """The downtime that a change to the state belongs to, also one that it is about to open."""
@@ -184,14 +192,19 @@ class Deciding(Frame):
             self.downtime = downtime.enter(episode, state, since)
             return
         code = candidate.reason if candidate.reason is not None else self._reason_code()
+        cause = downtime.cause_of(plan, code, candidate.verdict.reason, since.wall)
+        alarms = firstout.causes(self.causes, since)
+        if alarms:
+            cause = downtime.alarm(plan, alarms[0], alarms[0].at.wall)
         self.downtime = downtime.start(
             plan,
             state,
             since,
             out,
-            cause=downtime.cause_of(plan, code, candidate.verdict.reason, since.wall),
+            cause=cause,
             parts=candidate.parts,
             uncertain=previous is None or previous.state == "unknown",
             quality=candidate.verdict.quality,
             basis=candidate.basis,
+            alarms=tuple(one.alarm_id for one in alarms),
         )

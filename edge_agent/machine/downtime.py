@@ -5,7 +5,7 @@ no candidate; ended when running is accepted. `unknown` neither opens nor ends o
 and what comes after, with the count, tells whether the episode went on (event model §3.6, §7.4).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from config.model import Category
@@ -13,6 +13,7 @@ from drivers.base import Value
 from edge_agent.clock import SECOND, Instant
 from edge_agent.events.types import DowntimeEnded, DowntimeStarted, DowntimeUpdated, Reason, Segment
 from edge_agent.machine.out import Ctx, Out
+from edge_agent.machine.parts import Cause as Alarm
 from edge_agent.machine.plan import Plan
 from edge_agent.machine.times import seconds
 
@@ -40,15 +41,20 @@ class Doing(NamedTuple):
     duration: int = 0
     order: str | None = None
     shift: str | None = None
+    cause: "Cause | None" = None
 
 
 class Cause(NamedTuple):
-    """Why the machine stands, as the machine says: `source` is `plc` or `rule`."""
+    """Why the machine stands: `source` is `plc`, `rule` or `mom`. `alarm`: the alarm that says so; `category`: as
+    configured there, or as the MOM says; `by`: who said it."""
 
     code: str
     text: str | None
     source: str
     at: int
+    alarm: str | None = None
+    category: str | None = None
+    by: str | None = None
 
 
 class Blind(NamedTuple):
@@ -60,7 +66,7 @@ class Blind(NamedTuple):
 
 class Downtime(NamedTuple):
     """The open episode. `parts`: pieces made until its start. `pausing`: running since then, but for less than
-    `merge_gap` so far, with the pieces made until then."""
+    `merge_gap` so far, with the pieces made until then. `alarms`: first-out first."""
 
     id: str
     rev: int
@@ -76,6 +82,7 @@ class Downtime(NamedTuple):
     basis: str = "agent"
     blind: Blind | None = None
     pausing: Blind | None = None
+    alarms: tuple[str, ...] = ()
 
 
 def stops(state: str) -> bool:
@@ -94,11 +101,11 @@ def cause_of(plan: Plan, code: Value | None, text: str | None, at: int) -> Cause
         if isinstance(code, bool | int) or (isinstance(code, float) and code.is_integer())
         else str(code)
     )
-    known = _known(plan, word)
+    known = known_reason(plan, word)
     return Cause(word, known[0], "plc", at)
 
 
-def _known(plan: Plan, word: str) -> tuple[str | None, Category | None]:
+def known_reason(plan: Plan, word: str) -> tuple[str | None, Category | None]:
     for code, reason in plan.downtime.reasons.items():
         if str(code) == word:
             return reason.text, reason.category
@@ -106,11 +113,13 @@ def _known(plan: Plan, word: str) -> tuple[str | None, Category | None]:
 
 
 def _category(plan: Plan, state: str, cause: Cause | None) -> str:
-    known = _known(plan, cause.code)[1] if cause is not None and cause.source == "plc" else None
+    if cause is not None and cause.category is not None:
+        return cause.category
+    known = known_reason(plan, cause.code)[1] if cause is not None and cause.source == "plc" else None
     return (known or _BY_STATE.get(state, Category.UNCLASSIFIED)).value
 
 
-def _planned(category: str) -> str:
+def planned_by(category: str) -> str:
     return "planned" if category in _PLANNED else "undecided" if category in _UNDECIDED else "unplanned"
 
 
@@ -125,6 +134,7 @@ def start(
     uncertain: bool,
     quality: str,
     basis: str,
+    alarms: tuple[str, ...] = (),
 ) -> Downtime:
     """Open an episode; the next event of `.p` is its `downtime.started`."""
     category = _category(plan, state, cause)
@@ -134,13 +144,14 @@ def start(
         since,
         "microstop",
         category,
-        _planned(category),
+        planned_by(category),
         cause,
         (Doing(state, since, 0, *_of(out.context_at(since.wall))),),
         uncertain,
         parts,
         quality,
         basis,
+        alarms=alarms,
     )
     out.production(since.wall, DowntimeStarted(**_common(plan, episode)), episode.id)  # type: ignore[arg-type]
     return episode
@@ -159,17 +170,53 @@ def _common(plan: Plan, episode: Downtime) -> dict[str, object]:
         "class_": episode.class_,
         "planned": episode.planned,
         "category": episode.category,
-        "reason": None
-        if cause is None
-        else Reason(code=cause.code, text=cause.text, source=cause.source, set_at=cause.at),
+        "reason": _reason(cause),
         "start_uncertain": episode.start_uncertain or None,
+        "cause_alarms": episode.alarms or None,
     }
 
 
-def _update(plan: Plan, episode: Downtime, at: Instant, out: Out) -> Downtime:
+def _reason(cause: Cause | None) -> Reason | None:
+    if cause is None:
+        return None
+    return Reason(code=cause.code, text=cause.text, source=cause.source, set_by=cause.by, set_at=cause.at)
+
+
+def update(plan: Plan, episode: Downtime, at: Instant, out: Out, *, segments: bool = False) -> Downtime:
+    """Publish a new revision of an open episode; with its segments as of `at`, if asked."""
     episode = episode._replace(rev=episode.rev + 1)
-    out.production(at.wall, DowntimeUpdated(**_common(plan, episode)), episode.id)  # type: ignore[arg-type]
+    told = _segments(episode, _closed(episode, at)) if segments else None
+    common = _common(plan, episode)
+    out.production(at.wall, DowntimeUpdated(**common, segments=told), episode.id)  # type: ignore[arg-type]
     return episode
+
+
+def _closed(episode: Downtime, at: Instant) -> list[Doing]:
+    """The segments up to `at`."""
+    segments = [doing for doing in episode.segments if doing.since.mono < at.mono] or [episode.segments[0]]
+    segments[-1] = segments[-1]._replace(duration=max(0, at.mono - segments[-1].since.mono))
+    return segments
+
+
+def _segments(episode: Downtime, segments: Sequence[Doing]) -> tuple[Segment, ...]:
+    return tuple(
+        Segment(
+            state=str(doing.state),
+            started_at=doing.since.wall,
+            duration_s=round(doing.duration / SECOND, 3),
+            order_id=doing.order,
+            shift=doing.shift,
+            planned=None if episode.planned == "undecided" else episode.planned == "planned",
+            category=None if doing.cause is None else doing.cause.category,
+            reason=_reason(doing.cause),
+        )
+        for doing in segments
+    )
+
+
+def cut(episode: Downtime, at: Instant) -> Downtime:
+    """The segment that lies at `at` in two; the same episode if it has too many."""
+    return _from(episode, at, lambda doing: doing)
 
 
 def enter(episode: Downtime, state: str, since: Instant) -> Downtime:
@@ -212,11 +259,17 @@ def _from(episode: Downtime, at: Instant, new: Callable[[Doing], Doing]) -> Down
 
 
 def explain(plan: Plan, episode: Downtime, cause: Cause, at: Instant, out: Out) -> Downtime:
-    """A reason that came after the start; the first one stays (first-out)."""
-    if episode.cause is not None:
+    """A reason that came after the start: the first one stays, but the first-out alarm goes before it."""
+    known = episode.cause
+    if known is not None and (cause.alarm is None or known.source not in ("plc", "rule")):
         return episode
     category = _category(plan, episode.segments[0].state, cause)
-    return _update(plan, episode._replace(cause=cause, category=category, planned=_planned(category)), at, out)
+    return update(plan, episode._replace(cause=cause, category=category, planned=planned_by(category)), at, out)
+
+
+def alarm(plan: Plan, found: Alarm, at: int) -> Cause:
+    """The alarm as the machine's reason; its text, or that of `reasons` for its code."""
+    return Cause(found.code, found.text or known_reason(plan, found.code)[0], "plc", at, found.alarm_id, found.category)
 
 
 def promote_at(plan: Plan, episode: Downtime) -> int | None:
@@ -227,13 +280,12 @@ def promote_at(plan: Plan, episode: Downtime) -> int | None:
 
 
 def promote(plan: Plan, episode: Downtime, at: Instant, out: Out) -> Downtime:
-    return _update(plan, episode._replace(class_="stop"), at, out)
+    return update(plan, episode._replace(class_="stop"), at, out)
 
 
 def end(plan: Plan, episode: Downtime, at: Instant, out: Out, *, parts: int, uncertain: bool, basis: str) -> None:
     """Close the episode at `at` with the pieces made until then; segments from `at` on are dropped."""
-    segments = [doing for doing in episode.segments if doing.since.mono < at.mono] or [episode.segments[0]]
-    segments[-1] = segments[-1]._replace(duration=max(0, at.mono - segments[-1].since.mono))
+    segments = _closed(episode, at)
     lasted = max(0, at.mono - episode.started.mono)
     merged = len(episode.segments) >= MAX_SEGMENTS
     episode = episode._replace(
@@ -247,17 +299,7 @@ def end(plan: Plan, episode: Downtime, at: Instant, out: Out, *, parts: int, unc
             quality_detail=("segments_merged",) if merged else None,
             ended_at=at.wall,
             duration_s=seconds(episode.started, at),
-            segments=tuple(
-                Segment(
-                    state=str(doing.state),
-                    started_at=doing.since.wall,
-                    duration_s=round(doing.duration / SECOND, 3),
-                    order_id=doing.order,
-                    shift=doing.shift,
-                    planned=None if episode.planned == "undecided" else episode.planned == "planned",
-                )
-                for doing in segments
-            ),
+            segments=_segments(episode, segments),
             unknown_s=round(sum(doing.duration for doing in segments if doing.state == "unknown") / SECOND, 3),
             end_uncertain=uncertain or None,
             parts_during=max(0, parts - episode.parts),

@@ -76,7 +76,7 @@ class Machine:
             )
             return step.finish()
         parts, anew = self._parts(known, rebuild, now)
-        state = self._adapt(known, now)._replace(parts=parts)
+        state = self._adapt(known, now)._replace(parts=parts, causes=known.causes)
         before, after = known.fingerprints, self._plan.fingerprints
         cause = "config_change" if before.get("state") != after["state"] else "agent_down"
         step = self._step(state, now)

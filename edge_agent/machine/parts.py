@@ -19,6 +19,7 @@ from config.model import Config, MachineOptions
 from drivers.base import Quality, Value
 from edge_agent.clock import SECOND, Instant
 from edge_agent.events.types import Data, Event
+from edge_agent.machine.archive import Archive
 from edge_agent.machine.out import Counts, Ctx
 from edge_agent.machine.samples import Held
 
@@ -142,12 +143,15 @@ class Boundary(NamedTuple):
 
 
 class Cause(NamedTuple):
-    """An alarm that stops the machine was raised at `at`: candidate for the first-out cause of a downtime."""
+    """An alarm that stops the machine was raised at `at`: candidate for the first-out cause of a downtime, unless it
+    is a `snapshot`, whose true start is not known. `category` of the downtime, if the alarm has one."""
 
     alarm_id: str
     code: str
     text: str | None
     at: Instant
+    category: str | None = None
+    snapshot: bool = False
 
 
 class Published(NamedTuple):
@@ -203,6 +207,9 @@ class Desk(Protocol):
 
     def set_order_totals(self, totals: Counts | None) -> None: ...
 
+    archive: Archive
+    """What is kept for long; replaced as a whole."""
+
     def production(
         self,
         time: int,
@@ -226,6 +233,15 @@ class Desk(Protocol):
 
     def flush(self, to: Instant | None = None) -> None:
         """Publish the counts that wait, as of `to`."""
+
+    def flush_for_order(self) -> None:
+        """As `flush`, but pieces that a register counted since the new order reset it are the new order's."""
+
+    def correct(self, group: str, delta: Mapping[str, int], since: Instant) -> None:
+        """Publish counts again under another order; two of them cancel out."""
+
+    def set_up_between(self, start: Instant, end: Instant) -> None:
+        """Downtimes that began in a change-over are set-up."""
 
     def set_context(self, at: Instant, ctx: Ctx | None) -> None:
         """Flush the counts, then carry `ctx`; the others hear `ContextBegan`."""

@@ -51,7 +51,8 @@ class DevicePlan(NamedTuple):
 class Plan(NamedTuple):
     """The machine, worked out. `roles`: key → the (group, member) it counts for; `hint_roles`: key → groups whose
     reset it announces; `checked`: groups whose members must add up; `fed`: word in `affects` of `data.gap` → the
-    essential tags behind it; `fingerprints`: what must not have changed for stored state to be believed."""
+    essential tags behind it; `patience`: the longest that a state waits to be accepted, µs; `fingerprints`: what
+    must not have changed for stored state to be believed."""
 
     name: str
     options: MachineOptions
@@ -72,6 +73,7 @@ class Plan(NamedTuple):
     planned_when: Expression | None
     settle: int
     fed: Mapping[str, frozenset[str]]
+    patience: int
     fingerprints: Mapping[str, str]
 
     def uncertainty(self, key: str | None) -> float:
@@ -156,10 +158,11 @@ def plan(config: Config, name: str, parts: Mapping[str, frozenset[str]]) -> Plan
         planned_when,
         options.settle,
         {word: fed[word] for word in AFFECTS if word in fed},
+        0 if state is None else max((SECOND, state.min_duration, *state.debounce.values())),
         {
-            "state": _digest("" if state is None else state.model_dump_json()),
+            "state": digest("" if state is None else state.model_dump_json()),
             **{
-                f"counter {group} {member}": _digest(json.dumps([register, counter.wrap_to, counter.parts_per_count]))
+                f"counter {group} {member}": digest(json.dumps([register, counter.wrap_to, counter.parts_per_count]))
                 for group, counter in options.counters.items()
                 for member, register in counters[group].items()
             },
@@ -167,7 +170,8 @@ def plan(config: Config, name: str, parts: Mapping[str, frozenset[str]]) -> Plan
     )
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """Fingerprint of a configuration."""
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
