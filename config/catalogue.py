@@ -181,6 +181,16 @@ PAGES: dict[str, Page] = {
         "A meter without a unit",
         "The consumption is published in the unit of the meter's tag, as a UN/ECE code: KWH, MTQ, KGM, LTR.",
     ),
+    "E412": Page(
+        "A lamp that is read too seldom",
+        "A blinking lamp changes about every half second. Read every 250 ms or faster the changes are seen; read "
+        "more seldom the lamp looks steady or dark, at random, and the state would be wrong.",
+    ),
+    "E413": Page(
+        "A bit that is shorter than its scan",
+        "A counter counts the edges of a bit. One that comes and goes between two reads leaves no trace, so parts "
+        "are lost. The bit must last at least two reads. A count in a register of the PLC loses nothing.",
+    ),
     "W110": Page(
         "A secret in plain text",
         "Everyone who can read the file, its backups or the repository knows the secret. Use {credential: NAME} "
@@ -204,6 +214,21 @@ PAGES: dict[str, Page] = {
         "A namespace index that may move",
         "ns=3 is a position in the server's list of namespaces, and the list can change when a PLC program is "
         "downloaded. nsu=<namespace uri> stays.",
+    ),
+    "W413": Page(
+        "A counter that rolls over within the hour",
+        "When the connection is lost for longer than that, the register may have rolled over more than once, and the "
+        "parts of the gap cannot be told. A wider register, or a 'max_rate' that is closer to what the machine does.",
+    ),
+    "W414": Page(
+        "A count in float32",
+        "A 32 bit floating-point number holds whole numbers only up to 16777216; above it one more part changes "
+        "nothing. Counts beyond that carry the flag precision.",
+    ),
+    "W415": Page(
+        "A bit that may be shorter than its scan",
+        "A counter counts the edges of a bit, which must last at least two reads, or some may be missed. The message "
+        "names the numbers. 'max_rate' or 'pulse' say how long the bit really lasts.",
     ),
     "W407": Page(
         "No machine",

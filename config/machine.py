@@ -1,125 +1,21 @@
 """What a machine is made of: its state, counters, downtime and measurements, with the template already expanded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from config.alarms import AlarmOptions, check_codes
 from config.calendar import KpiOptions
 from config.consumption import MeterOptions
+from config.counters import Counter
 from config.cycles import CycleOptions
 from config.errors import Problem, did_you_mean
 from config.kinds import Code, Name, Options, TagRef
-from config.states import Category, State
-from config.units import Duration, Rate, between
-
-
-def check_rules(rules: Sequence["Rule"]) -> None:
-    """Raises Problem unless every rule but the last has a condition."""
-    if not rules or rules[-1].when is not None:
-        at = ("rules", len(rules) - 1) if rules else ("rules",)
-        fix = "add a last rule without when, e.g. - {state: idle}"
-        raise Problem("E403", "the last rule must have no 'when'", why="it holds when no other does", fix=fix, at=at)
-    for index, rule in enumerate(rules[:-1]):
-        if rule.when is None:
-            why = "it is always true, so the rules below it are never reached"
-            raise Problem("E403", "a rule without 'when' before the last", why=why, at=("rules", index))
-
-
-def _debounced(word: str) -> str:
-    known = ["default", *State]
-    if word not in known:
-        fix = did_you_mean(word, known)
-        raise Problem("E301", f"'{word}' is no state", why=f"allowed: {', '.join(known)}", fix=fix)
-    return word
-
-
-class Rule(Options):
-    """First true rule wins; the last has no `when`."""
-
-    state: State
-    """The state while this rule is the first true one."""
-    when: str | None = None
-    """Expression over tags; the last rule has none."""
-    reason: str | None = None
-    """Text of the downtime that begins with this state."""
-
-
-class StateOptions(Options):
-    """Exactly one of `from` with `map`, or `rules`."""
-
-    source: TagRef | None = Field(default=None, alias="from")
-    """Tag that holds the state as a number or a word."""
-    map: Mapping[Code, State] | None = None
-    """What the tag says → state."""
-    default: State = State.UNKNOWN
-    """State of a value that is not in `map`."""
-    rules: tuple[Rule, ...] | None = None
-    """Expressions over tags, tried from the top; instead of `from` and `map`."""
-    debounce: Mapping[Annotated[str, AfterValidator(_debounced)], Duration] = {}
-    """State or `default` → time; built in: default 1s, fault 0s."""
-    min_duration: Duration = 0
-    """A state that lasts shorter is counted to the one before; 0s is off."""
-
-    @model_validator(mode="after")
-    def _one_form(self) -> "StateOptions":
-        if self.rules is not None:
-            if self.source is not None or self.map is not None:
-                other = "from" if self.source is not None else "map"
-                raise Problem("E404", "a state has 'from' with 'map', or 'rules', not both", at=(other,))
-            check_rules(self.rules)
-        elif self.source is None and self.map is None:
-            raise Problem("E404", "a state needs 'from' with 'map', or 'rules'")
-        elif self.source is None:
-            raise Problem(
-                "E404", "'map' needs 'from' beside it", why="from names the tag that is mapped", at=("map",)
-            )
-        elif not self.map:
-            fix = "map: {1: idle, 2: running}"
-            raise Problem(
-                "E404", "'from' needs 'map' beside it", why="map says what a value means", fix=fix, at=("from",)
-            )
-        return self
-
-
-class Counter(Options):
-    """Registers of one counter group (event model §4)."""
-
-    total: TagRef | None = None
-    """Tag that counts every part."""
-    good: TagRef | None = None
-    """Tag that counts good parts."""
-    scrap: TagRef | None = None
-    """Tag that counts parts that were thrown away."""
-    rework: TagRef | None = None
-    """Tag that counts parts to be mended."""
-    wrap: Annotated[int, Field(ge=2, le=1 << 64)] | None = None
-    """Values until roll-over; default from the tag's type (2^16, 2^32)."""
-    wrap_to: Literal[0, 1] = 0
-    """First value after the roll-over."""
-    max_rate: Annotated[Rate, Field(gt=0)] = 10.0
-    """More than this cannot be produced: a larger step is not believed."""
-    resets: Literal["never", "order", "shift", "unknown"] = "unknown"
-    """When the machine sets the register to 0."""
-    reset_hints: tuple[TagRef, ...] = ()
-    """Tags whose change goes with a reset, e.g. the order number."""
-    backward: Literal["correction", "ignore", "reset"] = "correction"
-    """What a small step back means."""
-    correction_max: Annotated[int, Field(ge=0)] = 20
-    """Largest step back that is taken for a correction by hand."""
-    jumps: Literal["reject", "accept"] = "reject"
-    """What happens to a step that is larger than `max_rate` allows."""
-    assume_good: bool = False
-    """Without a good register: total minus scrap is good."""
-    parts_per_count: Annotated[int, Field(ge=1)] = 1
-    """Parts made in one count, e.g. cavities of a mould."""
-
-    @model_validator(mode="after")
-    def _counts_something(self) -> "Counter":
-        if all(register is None for register in (self.total, self.good, self.scrap, self.rework)):
-            raise Problem("E405", "a counter needs a tag", why="none of total, good, scrap and rework is set")
-        return self
+from config.mapping import ModeOptions, StateOptions
+from config.orders import Coded, CodeTable, ContextOptions, GenealogyOptions, OrderOptions
+from config.states import Category
+from config.units import Duration, between
 
 
 class Reason(Options):
@@ -181,6 +77,10 @@ class MachineOptions(Options):
     """Name of the device that bare tag names belong to."""
     state: StateOptions | None = None
     """Where the machine's state comes from."""
+    mode: ModeOptions | None = None
+    """What people want of the machine (production, setup, maintenance …), apart from what it does."""
+    activity_watchdog: Literal["report", "enforce"] = "report"
+    """Running without a count for 3 × `ideal_cycle`, at least 10s: it is said, or it counts as stopped."""
     counters: Mapping[Name, Counter] = {}
     """Groups of production counters; most machines have one, called main."""
     downtime: DowntimeOptions | None = None
@@ -195,6 +95,14 @@ class MachineOptions(Options):
     """What a cycle of the machine is, and what is noted of it."""
     consumption: Mapping[Name, MeterOptions] = {}
     """Energy, material and media by their meters."""
+    orders: OrderOptions | None = None
+    """Who says what is made; without it the machine knows no orders."""
+    context: ContextOptions | None = None
+    """Tags that say what is made, by whom and with what."""
+    codes: Mapping[Coded, CodeTable] = {}
+    """What the PLC's numbers mean for the MOM: `product: {12: BRKT-4411}`."""
+    genealogy: tuple[GenealogyOptions, ...] = ()
+    """Scanners whose readings link materials, lots and pieces."""
     comms_timeout: Annotated[Duration, between("100ms", "1d")] | Literal["auto"] = "auto"
     """Without a good sample for so long the state is unknown; auto is max(3 × scan, 10 s)."""
     settle: Duration = 5_000_000
@@ -208,6 +116,11 @@ class MachineOptions(Options):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "MachineOptions":
+        if self.state is not None and self.state.activity is not None:
+            name = self.state.activity.counter
+            if name not in self.counters:
+                fix = did_you_mean(name, self.counters) or "write it under counters:"
+                raise Problem("E302", f"no counter '{name}'", fix=fix, at=("state", "activity", "counter"))
         check_codes(self.alarms)
         per_cycle = [name for name, measured in self.measurements.items() if measured.on == "cycle"]
         counted = "main" in self.counters

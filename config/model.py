@@ -10,17 +10,17 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from config.calendar import CalendarOptions
+from config.counters import Counter
 from config.errors import Problem
 from config.kinds import File, Name, Options, Scalar, TagRef, check_broker, mqtt_version, time_zone, topic
 from config.machine import (
-    Counter,
     DowntimeOptions,
     MachineOptions,
     Measurement,
     Reason,
-    Rule,
-    StateOptions,
 )
+from config.mapping import ModeOptions, Rule, StateOptions
+from config.presets import Mode
 from config.states import Category, State
 from config.units import Duration, Size, between
 
@@ -36,6 +36,8 @@ __all__ = [
     "File",
     "MachineOptions",
     "Measurement",
+    "Mode",
+    "ModeOptions",
     "Mqtt",
     "Name",
     "Options",
@@ -216,6 +218,10 @@ class DeviceOptions(Options):
     def value_type(self, tag: str) -> str:
         """Type word of a tag's value before scaling: `bool int16 … float64 bcd16 bcd32 string`."""
         raise NotImplementedError
+
+    def sampling_of(self, tag: str) -> int:
+        """Microseconds between two looks at a tag: what happens twice in between is not seen."""
+        return self.period(tag)
 
     def warnings(self) -> Sequence[Warned]:
         """What the loader warns about in this device."""

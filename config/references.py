@@ -14,6 +14,7 @@ from config.errors import Problem, did_you_mean, listed
 from config.fit import Fitted
 from config.model import DeviceOptions, MachineOptions, Mqtt, Test
 from config.report import Path, Place, Report, at
+from config.sampling import too_slow
 from config.source import Span, is_secret
 from config.yaml12 import Map, Node, Scalar
 
@@ -65,10 +66,10 @@ class References:
         if machine.downtime is not None and machine.downtime.planned_when is not None:
             text, spot = machine.downtime.planned_when, ("downtime", "planned_when")
             self._expression(name, machine.device, fitted.node, spot, text)
-        rules = machine.state.rules if machine.state is not None else None
-        for index, rule in enumerate(rules or ()):
-            if rule.when is not None:
-                self._expression(name, machine.device, fitted.node, ("state", "rules", index, "when"), rule.when)
+        for path, text in _conditions(machine):
+            self._expression(name, machine.device, fitted.node, path, text)
+        for path, problem in too_slow(machine, lambda ref: self._find(machine.device, ref)):
+            self._add(name, fitted.node, path, problem)
 
     def _parts(self, name: str, machine: MachineOptions, node: Map) -> None:
         """The expressions of cycles, and what tags of alarms and meters must hold."""
@@ -76,6 +77,10 @@ class References:
             text = getattr(machine.cycles, role) if machine.cycles is not None else None
             if text is not None:
                 self._expression(name, machine.device, node, ("cycles", role), text)
+        for colour, lamp in machine.state.lamps.items() if machine.state is not None else ():
+            if (kind := self._type(machine.device, lamp)) not in (None, "bool"):
+                problem = Problem("E410", f"'{lamp}' is {kind}, and must be true or false", why="a lamp is on or off")
+                self._add(name, node, ("state", "lamps", colour), problem)
         for index, alarm in enumerate(machine.alarms):
             kind, word = self._type(machine.device, alarm.source), "tag" if alarm.tag is not None else "word"
             whole = kind is not None and kind not in ("bool", "string") and not kind.startswith("float")
@@ -158,12 +163,16 @@ class References:
         why = f"the tags of device '{device or own}' are {listed(known.tags)}" if known.tags else "it has no tags"
         return Problem("E401", f"no tag '{tag}'", why=why, fix=fix)
 
-    def _type(self, own: str, ref: str) -> str | None:
+    def _find(self, own: str, ref: str) -> tuple[DeviceOptions, str] | None:
         device, _, tag = ref.rpartition("/")
         known = self.devices.get(device or own)
         if known is None or known.options is None or tag not in known.options.tags:
             return None
-        return known.options.value_type(tag)
+        return known.options, tag
+
+    def _type(self, own: str, ref: str) -> str | None:
+        found = self._find(own, ref)
+        return None if found is None else found[0].value_type(found[1])
 
     def _unit(self, own: str, ref: str) -> str | None:
         device, _, tag = ref.rpartition("/")
@@ -218,16 +227,36 @@ def _scalar(node: Node, path: Path) -> Scalar | None:
     return node if isinstance(node, Scalar) else None
 
 
+def _conditions(machine: MachineOptions) -> Iterator[tuple[Path, str]]:
+    """The expressions that make the state, with their paths."""
+    if machine.state is None:
+        return
+    for index, rule in enumerate(machine.state.rules or ()):
+        if rule.when is not None:
+            yield ("state", "rules", index, "when"), rule.when
+    for state, text in machine.state.signals.items():
+        yield ("state", "signals", state.value), text
+
+
 def _references(machine: MachineOptions) -> Iterator[tuple[Path, str]]:
     """Every tag reference of a machine with its path."""
     if machine.state is not None and machine.state.source is not None:
         yield ("state", "from"), machine.state.source
+    if machine.state is not None:
+        for colour, lamp in machine.state.lamps.items():
+            yield ("state", "lamps", colour), lamp
+    if machine.mode is not None:
+        yield ("mode", "from"), machine.mode.source
     for name, counter in machine.counters.items():
         for register in ("total", "good", "scrap", "rework"):
             ref = getattr(counter, register)
             if ref is not None:
                 yield ("counters", name, register), ref
         yield from _each(("counters", name, "reset_hints"), counter.reset_hints)
+        if isinstance(counter.parts_per_count, str):
+            yield ("counters", name, "parts_per_count"), counter.parts_per_count
+        if counter.scrap_reason is not None:
+            yield ("counters", name, "scrap_reason"), counter.scrap_reason
     if machine.downtime is not None and machine.downtime.reason is not None:
         yield ("downtime", "reason"), machine.downtime.reason
     for index, alarm in enumerate(machine.alarms):
@@ -238,10 +267,23 @@ def _references(machine: MachineOptions) -> Iterator[tuple[Path, str]]:
             if ref is not None:
                 yield ("cycles", role), ref
         yield from _each(("cycles", "params"), machine.cycles.params)
+    if machine.orders is not None:
+        yield from _named(("orders",), machine.orders, "tag", "operation", "quantity")
+    if machine.context is not None:
+        yield from _named(("context",), machine.context, *type(machine.context).model_fields)
+    for index, scanner in enumerate(machine.genealogy):
+        yield from _named(("genealogy", index), scanner, "read", "strobe", "grade")
     for name, meter in machine.consumption.items():
         yield ("consumption", name, "tag"), meter.tag
     for name, measurement in machine.measurements.items():
         yield from _each(("measurements", name, "tags"), measurement.tags)
+
+
+def _named(path: Path, options: object, *names: str) -> Iterator[tuple[Path, str]]:
+    for name in names:
+        ref = getattr(options, name)
+        if ref is not None:
+            yield (*path, name), ref
 
 
 def _each(path: Path, refs: Iterable[str]) -> Iterator[tuple[Path, str]]:
