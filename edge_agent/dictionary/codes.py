@@ -147,8 +147,11 @@ class _Machine:
         state = self._options.state
         if state is None:
             return
-        if state.map is not None:
-            yield from self._values("state", state.source, state.map, "state.map")
+        where = "state.map" if state.preset is None else "state.preset"
+        yield from self._values("state", state.source, state.states, where)
+        for said, when in state.signals.items():
+            place = f"{self._place}.state.signals.{said}"
+            yield Entry("state", self._name, code=str(said), text=when, place=place)
         for index, rule in enumerate(state.rules or ()):
             yield Entry(
                 "state",
@@ -162,9 +165,10 @@ class _Machine:
                 yield self._cause("reason", rule.reason, rule.reason, "", place)
 
     def _mode(self) -> Iterator[Entry]:
-        mode = getattr(self._options, "mode", None)
+        mode = self._options.mode
         if mode is not None:
-            yield from self._values("mode", mode.source, mode.map, "mode.map")
+            where = "mode.map" if mode.preset is None else "mode.preset"
+            yield from self._values("mode", mode.source, mode.modes, where)
 
     def _counters(self) -> Iterator[Entry]:
         for name, counter in self._options.counters.items():
