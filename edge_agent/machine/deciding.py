@@ -8,6 +8,7 @@ from drivers.base import Value
 from edge_agent.clock import Instant
 from edge_agent.events.types import Raw, StateChanged
 from edge_agent.machine import downtime, firstout
+from edge_agent.machine.expressions import Uncertain
 from edge_agent.machine.frame import Frame
 from edge_agent.machine.state import GROUPS, Candidate, Interval, Verdict, View, debounce, judge
 from edge_agent.machine.times import later, seconds
@@ -34,6 +35,8 @@ class Deciding(Frame):
         current = tracked.current
         if current is not None and verdict.state == current.state and not current.blind:
             self.tracked = tracked._replace(candidate=None) if tracked.candidate is not None else tracked
+            if tracked.candidate is not None:
+                self.expect(at)
             return
         candidate = tracked.candidate
         if candidate is not None and candidate.verdict.state == verdict.state:
@@ -96,7 +99,7 @@ class Deciding(Frame):
                 debounced_s=debounced or None,
                 cause_alarm=self._cause_alarm(verdict.state, since),
             ),
-            self._story(verdict.state),
+            self._story(verdict.state, since),
         )
 
     def _cause_alarm(self, state: str, since: Instant) -> str | None:
@@ -106,11 +109,11 @@ class Deciding(Frame):
             return next(iter(self.downtime.alarms), None)
         return next((cause.alarm_id for cause in firstout.causes(self.causes, since)), None)
 
-    def _story(self, state: str) -> str | None:
+    def _story(self, state: str, since: Instant) -> str | None:
         """The downtime that a change to the state belongs to, also one that it is about to open."""
         episode = self.downtime
         if episode is None:
-            return f"dt-{self.out.production_id(1)}" if downtime.stops(state) else None
+            return f"dt-{self.out.production_id(1)}" if downtime.stops(state) and self._expected(since) else None
         if downtime.stops(state) and episode.blind is not None and self._parts() > episode.blind.parts:
             return f"dt-{self.out.production_id(2)}"
         return episode.id
@@ -190,7 +193,13 @@ class Deciding(Frame):
             return
         if episode is not None:
             self.downtime = downtime.enter(episode, state, since)
-            return
+        elif self._expected(since):
+            uncertain = previous is None or previous.state == "unknown"
+            self._open(state, since, candidate, uncertain=uncertain)
+
+    def _open(self, state: str, since: Instant, candidate: Candidate, *, uncertain: bool) -> None:
+        """A downtime begins."""
+        plan = self.plan
         code = candidate.reason if candidate.reason is not None else self._reason_code()
         cause = downtime.cause_of(plan, code, candidate.verdict.reason, since.wall)
         alarms = firstout.causes(self.causes, since)
@@ -200,11 +209,49 @@ class Deciding(Frame):
             plan,
             state,
             since,
-            out,
+            self.out,
             cause=cause,
             parts=candidate.parts,
-            uncertain=previous is None or previous.state == "unknown",
+            uncertain=uncertain,
             quality=candidate.verdict.quality,
             basis=candidate.basis,
             alarms=tuple(one.alarm_id for one in alarms),
+            planned=self._planned(),
         )
+
+    def _expected(self, at: Instant) -> bool:
+        """Whether something should be made: a shift is on, an order is active, or there is no calendar."""
+        return self.plan.calendar.at(at.wall).on or "order_run_id" in (self.out.context_at(at.wall) or {})
+
+    def expect(self, at: Instant) -> None:
+        """A machine that stands when production begins to be expected is down from then on."""
+        current, candidate = self.tracked.current, self.tracked.candidate
+        if self.downtime is not None or current is None or not downtime.stops(current.state):
+            return
+        if not self._expected(at) or (candidate is not None and not downtime.stops(candidate.verdict.state)):
+            return
+        since = later(current.since, at)
+        shift = self.plan.calendar.shift(at.wall)
+        if shift is not None and shift.start < since.wall:
+            begin = Instant(shift.start, since.mono - (since.wall - shift.start))
+            since = later(current.since, begin) if "order_run_id" not in (self.out.ctx or {}) else since
+        self._open(
+            current.state,
+            since,
+            Candidate(Verdict(current.state, "derived"), since, "derived", "order", self._parts()),
+            uncertain=False,
+        )
+
+    def _planned(self) -> bool | None:
+        """What `planned_when` says now; None if there is none, or it cannot be told."""
+        if self.plan.planned_when is None:
+            return None
+        try:
+            return self.plan.planned_when.holds(View(self.held, self.devices, self.past, self.now))
+        except Uncertain:
+            return None
+
+    def excuse(self, at: Instant) -> None:
+        """A tag of `planned_when` changed."""
+        if self.downtime is not None and self.downtime.pausing is None:
+            self.downtime = downtime.condition(self.downtime, at, self._planned())

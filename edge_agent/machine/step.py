@@ -42,7 +42,8 @@ class Step(Watching):
 
     def _part(self, name: str, at: Instant) -> None:
         part = next(part for part in self.team.timed if part.name == name)
-        self.parts = {**self.parts, name: part.fire(self.parts[name], at, self)}
+        new = part.fire(self.parts[name], at, self)
+        self.parts = {**self.parts, name: new}
 
     def _fire(self, kind: str, key: str, at: Instant) -> None:
         if kind == "device":
@@ -160,7 +161,7 @@ class Step(Watching):
         counted: dict[str, dict[str, Value]] = {}
         since: dict[str, Instant | None] = {}
         held: dict[str, Held] | None = None
-        decides = False
+        decides = excuses = False
         parts = self._parts()
         heard, told = self.team.by_key, []
         for reading in moment.readings:
@@ -187,6 +188,7 @@ class Step(Watching):
             if key in heard and (old is None or old.stale is not new.stale or old[:2] != new[:2]):
                 told.append(key)
             decides = decides or key in self.plan.state_keys
+            excuses = excuses or (self.plan.planned_when is not None and key in self.plan.planned_when.tags)
             if key in self.plan.windows:
                 span = self.plan.windows[key]
                 self.past = remember(self.past, key, span, moment.at.mono, new.value)
@@ -208,6 +210,8 @@ class Step(Watching):
         self._reason(moment.at)
         if decides:
             self._evaluate(moment.at, moment.basis, "tag", parts)
+        if excuses:
+            self.excuse(moment.at)
 
     def _tell_samples(self, keys: Sequence[str], moment: Moment) -> None:
         for key in keys:
@@ -228,6 +232,7 @@ class Step(Watching):
                     continue
                 if self.now.mono >= suspect.at.mono + found.period:
                     self._count(name, {member: held.value}, self.now, "agent", {member: seen})
+                    self.tell(Scanned(self.now, "agent"))
 
     def _changed(
         self, device: str, fresh: Sequence[Reading], before: Mapping[str, Reading], *, agent_time: bool
