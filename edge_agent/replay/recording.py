@@ -78,7 +78,8 @@ class Recording:
         self._waiting: list[tuple[Micros, int, Row]] = []
         self._count = 0
         self._given = 0
-        self._newest: dict[tuple[str, str], tuple[Micros, Micros]] = {}
+        self._newest: dict[tuple[str, str], Micros] = {}
+        self._placed: dict[tuple[str, str], Micros] = {}
         self._last_batch: dict[str, Micros] = {}
         self._lost: set[str] = set()
         self._held: dict[str, Row] = {}
@@ -142,12 +143,13 @@ class Recording:
             value, quality = None, Quality.BAD
         if reading.source_time is not None:
             source = reading.source_time - self._jumped
-            newest, placed = self._newest.get(key, (source, 0))
+            newest = self._newest.get(key, source)
             if source < newest and value is not None:
                 late = source
             elif 0 <= at - source <= WINDOW and not anew:
-                at = max(source, placed, self._given)
-            self._newest[key] = max(source, newest), max(at, placed)
+                at = max(source, self._placed.get(key, 0), self._given)
+            self._newest[key] = max(source, newest)
+        self._placed[key] = at
         return Row(at, f"{device}/{reading.tag}", value, quality, late)
 
     def _put(self, row: Row) -> None:

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from config.model import Config
 from drivers.base import Batch, Quality, Reading
@@ -161,6 +163,51 @@ def _plain(line):
     import yaml
 
     return yaml.safe_load(line)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from("ab"),
+        st.integers(0, 4_000_000),
+        st.lists(
+            st.tuples(st.sampled_from("xyz"), st.integers(0, 3), st.one_of(st.none(), st.integers(-6, 1))), max_size=4
+        ),
+        st.booleans(),
+        st.sampled_from([0, 0, 0, 0, 0, -3_600_000_000, 90_000_000]),
+    ),
+    max_size=25,
+)
+
+
+@settings(deadline=None)
+@given(STEPS)
+def test_whatever_comes_rows_are_in_order_and_each_tag_says_its_values_in_their_order(steps):
+    recording, rows, wall, mono = Recording(), [], START, 10**9
+    said: dict[str, list[int]] = {}
+    for device, wait, readings, lost, jump in steps:
+        wall, mono = wall + wait + jump, mono + wait
+        now = Instant(wall, mono)
+        if lost:
+            rows += recording.lost(device, now)
+            continue
+        batch = [
+            Reading(tag, n, source_time=None if late is None else wall + late * SECOND) for tag, n, late in readings
+        ]
+        for tag, n, _ in readings:
+            told_so_far = said.setdefault(f"{device}/{tag}", [])
+            if told_so_far[-1:] != [n]:
+                told_so_far.append(n)
+        rows += recording.take(Batch(device, batch), now)
+        rows += recording.tick(now)
+    rows += recording.flush(Instant(wall, mono))
+    assert [row.at for row in rows] == sorted(row.at for row in rows)
+    *body, _ = rows or [None]
+    written: dict[str, list[int]] = {}
+    for row in body:
+        if not row.special:
+            written.setdefault(row.tag, []).append(row.value)
+    for tag, values in written.items():
+        assert values == said[tag][: len(values)]
 
 
 STORIES = [
