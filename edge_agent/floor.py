@@ -62,13 +62,19 @@ class Floor:
             self.last_seq.update(json.loads(saved))
         await self._retained.load(self._outbox, [encoder.place for encoder in self._encoders.values()])
         stored = {name: await self._outbox.load_state(_key(name)) for name in self.machines}
+        rows = {name: await self._rows(machine) for name, machine in self.machines.items()}
         await self.record(*first)
         now = self._clock.now()
         outcomes = []
         for name, machine in self.machines.items():
             state = stored[name]
-            outcomes.append((machine, machine.initial(now) if state is None else machine.restore(state, now)))
+            outcome = machine.initial(now) if state is None else machine.restore(state, now, rows[name])
+            outcomes.append((machine, outcome))
         await self._commit(outcomes, now)
+
+    async def _rows(self, machine: Machine) -> Mapping[str, bytes]:
+        found = {row: await self._outbox.load_state(_key(machine.name, row)) for row in machine.rows}
+        return {row: content for row, content in found.items() if content is not None}
 
     async def feed(self, batch: Batch) -> None:
         """Step the machines that the batch concerns; returns when it is committed. Nothing to keep, no commit."""
@@ -132,6 +138,8 @@ class Floor:
                 states[_AGENT] = self._agent_state()
             if outcome.events or outcome.store:
                 states[_key(name)] = machine.dump(outcome.state)
+            for row, content in outcome.rows.items():
+                states[_key(name, row)] = content
         snapshots = [self._counters(machine, now) for machine in counted]
         await self._append(messages, states)
         for snapshot in snapshots:
@@ -166,5 +174,5 @@ class Floor:
         return json.dumps(self.last_seq).encode()
 
 
-def _key(machine: str) -> str:
-    return f"machine/{machine}"
+def _key(machine: str, row: str | None = None) -> str:
+    return f"machine/{machine}" if row is None else f"machine/{machine}/{row}"

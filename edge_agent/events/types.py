@@ -67,6 +67,8 @@ class Segment:
     order_id: str | None = None
     shift: str | None = None
     planned: bool | None = None
+    category: str | None = None
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,39 +5,49 @@ the same transaction as the events, so no number exists without a row and a roll
 methods are pure: time comes in, nothing is logged, the same inputs give the same outputs.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
 from drivers.base import Batch
 from edge_agent.clock import Instant
+from edge_agent.commands.envelope import Command
 from edge_agent.events.types import AgentWarning, Event
 
 State = Any
 """Opaque outside `edge_agent/machine`; immutable."""
+NO_ROWS: Final[Mapping[str, bytes]] = {}
 
 
 class Outcome(NamedTuple):
     """What a step gave. `store`: the state must be committed even if there is no event (a baseline moved, a
-    candidate appeared); the last-sample time alone is no reason, the heartbeat stores it every 5 s."""
+    candidate appeared); the last-sample time alone is no reason, the heartbeat stores it every 5 s. `rows`: further
+    rows of state to commit with it, for `restore`; what is large and changes rarely is kept in them."""
 
     state: State
     events: Sequence[Event] = ()
     warnings: Sequence[AgentWarning] = ()
     store: bool = False
+    rows: Mapping[str, bytes] = NO_ROWS
 
 
 class Machine(Protocol):
     name: str
     devices: frozenset[str]
     """Devices whose batches concern this machine."""
+    rows: tuple[str, ...]
+    """Names of the rows that `Outcome.rows` may hold."""
 
     def initial(self, now: Instant) -> Outcome:
         """First start in an epoch."""
 
-    def restore(self, saved: bytes, now: Instant) -> Outcome:
-        """Start of the agent with a stored state: a gap with cause `agent_down` begins at its last sample."""
+    def restore(self, saved: bytes, now: Instant, rows: Mapping[str, bytes] = NO_ROWS) -> Outcome:
+        """Start of the agent with a stored state and its rows: a gap with cause `agent_down` begins at its last
+        sample."""
 
     def step(self, state: State, batch: Batch, now: Instant) -> Outcome: ...
+
+    def command(self, state: State, command: Command, now: Instant) -> Outcome:
+        """What the MOM asks of this machine: carried out or refused, and answered by `command.*` events."""
 
     def due(self, state: State) -> int | None:
         """When `tick` must be called next, on the monotonic clock (µs)."""

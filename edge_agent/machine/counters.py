@@ -13,7 +13,7 @@ from drivers.base import Value
 from edge_agent.clock import Instant
 from edge_agent.events.types import ProductionCounted
 from edge_agent.events.types import Register as RegisterEvidence
-from edge_agent.machine.out import Out
+from edge_agent.machine.out import Ctx, Out
 from edge_agent.machine.plan import MEMBERS, Plan, RegisterPlan
 from edge_agent.machine.registers import Booked, Register, read
 
@@ -24,7 +24,8 @@ MISMATCH_SCANS: Final = 3
 class Group(NamedTuple):
     """One counter group. `totals`: ours, derived members included; `sent`: totals as last published. `since`: the
     good sample before the first piece that waits, None if nothing waits; `first`: the sample that brought it; `base`:
-    the registers then. `debt`: pieces by which the derived member was published too high so far."""
+    the registers then. `moved`: the last piece seen to be made; `watched`: since when nothing can have been missed.
+    `debt`: pieces by which the derived member was published too high so far."""
 
     registers: Mapping[str, Register] = {}
     totals: Mapping[str, int] = {}
@@ -38,13 +39,23 @@ class Group(NamedTuple):
     basis: str = "agent"
     mismatch: int = 0
     debt: int = 0
+    declared: int = 0
+    moved: Instant | None = None
+    watched: Instant | None = None
 
     @property
     def parts(self) -> int:
-        """Pieces made so far, for `parts_during` and for whether the count moved."""
+        """Pieces that the machine has made so far, for `parts_during` and for whether the count moved."""
         if "total" in self.registers:
-            return self.totals.get("total", 0)
-        return sum(self.totals.get(member, 0) for member in self.registers)
+            return self.totals.get("total", 0) - self.declared
+        return sum(self.totals.get(member, 0) for member in self.registers) - self.declared
+
+
+class Order(NamedTuple):
+    """What counts are declared for that is not the open run: its totals with them, if it is one, and its context."""
+
+    totals: Mapping[str, int] | None
+    ctx: Ctx
 
 
 class Recovered(NamedTuple):
@@ -206,6 +217,39 @@ def flush(group: Group, name: str, plan: Plan, out: Out, *, to: Instant | None =
     return group._replace(
         sent=group.totals, since=None, first=None, at=None, base={}, flags=frozenset(), cause="machine"
     )
+
+
+def declare(
+    group: Group,
+    name: str,
+    delta: Mapping[str, int],
+    out: Out,
+    cause: str,
+    since: Instant,
+    *,
+    order: Order | None = None,
+    reasons: tuple[Mapping[str, str | int], ...] | None = None,
+) -> Group:
+    """Publish counts that no register made: they move our totals and leave the registers alone. They belong to
+    `order`, an earlier run, or to the open one. Flush before it."""
+    totals = {**group.totals, **{member: group.totals.get(member, 0) + n for member, n in delta.items()}}
+    out.production(
+        out.now.wall,
+        ProductionCounted(
+            counter=name,
+            from_at=min(since.wall, out.now.wall),
+            to_at=out.now.wall,
+            delta=delta,
+            totals={member: totals[member] for member in MEMBERS if member in totals},
+            order_totals=out.book(name, delta) if order is None else order.totals,
+            cause=cause,
+            scrap_reasons=reasons,
+        ),
+        ctx=out.ctx if order is None else order.ctx,
+    )
+    sent = {**group.sent, **{member: group.sent.get(member, 0) + n for member, n in delta.items()}}
+    made = delta.get("total", 0) if "total" in group.registers else sum(delta.get(one, 0) for one in group.registers)
+    return group._replace(totals=totals, sent=sent, declared=group.declared + made)
 
 
 def _detail(member: str | None, group: Group, delta: Mapping[str, int]) -> tuple[str, ...] | None:

@@ -195,9 +195,9 @@ class Deciding(Frame):
             self.downtime = downtime.enter(episode, state, since)
         elif self._expected(since):
             uncertain = previous is None or previous.state == "unknown"
-            self._open(state, since, candidate, uncertain=uncertain)
+            self._begin_stop(state, since, candidate, uncertain=uncertain)
 
-    def _open(self, state: str, since: Instant, candidate: Candidate, *, uncertain: bool) -> None:
+    def _begin_stop(self, state: str, since: Instant, candidate: Candidate, *, uncertain: bool) -> None:
         """A downtime begins."""
         plan = self.plan
         code = candidate.reason if candidate.reason is not None else self._reason_code()
@@ -235,7 +235,7 @@ class Deciding(Frame):
         if shift is not None and shift.start < since.wall:
             begin = Instant(shift.start, since.mono - (since.wall - shift.start))
             since = later(current.since, begin) if "order_run_id" not in (self.out.ctx or {}) else since
-        self._open(
+        self._begin_stop(
             current.state,
             since,
             Candidate(Verdict(current.state, "derived"), since, "derived", "order", self._parts()),

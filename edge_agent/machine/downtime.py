@@ -5,13 +5,14 @@ no candidate; ended when running is accepted. `unknown` neither opens nor ends o
 and what comes after, with the count, tells whether the episode went on (event model §3.6, §7.4).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from config.model import Category
 from drivers.base import Value
 from edge_agent.clock import SECOND, Instant
 from edge_agent.events.types import DowntimeEnded, DowntimeStarted, DowntimeUpdated, Reason, Segment
+from edge_agent.machine.calendar import Slice
 from edge_agent.machine.out import Ctx, Out
 from edge_agent.machine.parts import Cause as Alarm
 from edge_agent.machine.plan import Plan
@@ -34,7 +35,8 @@ _UNDECIDED: Final = frozenset({Category.SETUP, Category.NO_ORDER})
 
 
 class Doing(NamedTuple):
-    """One segment: a state from `since` for `duration` µs (0 while it is open), with the order and shift of then."""
+    """One segment: a state from `since` for `duration` µs (0 while it is open), with the order and shift of then, and
+    with what `planned_when` said. The calendar cuts it further when it is told."""
 
     state: str
     since: Instant
@@ -42,6 +44,7 @@ class Doing(NamedTuple):
     order: str | None = None
     shift: str | None = None
     cause: "Cause | None" = None
+    planned: bool | None = None
 
 
 class Cause(NamedTuple):
@@ -66,7 +69,8 @@ class Blind(NamedTuple):
 
 class Downtime(NamedTuple):
     """The open episode. `parts`: pieces made until its start. `pausing`: running since then, but for less than
-    `merge_gap` so far, with the pieces made until then. `alarms`: first-out first."""
+    `merge_gap` so far, with the pieces made until then. `alarms`: first-out first. `excused`: planned because the
+    calendar or `planned_when` said so at its start; no reason of the machine changes that."""
 
     id: str
     rev: int
@@ -83,6 +87,7 @@ class Downtime(NamedTuple):
     blind: Blind | None = None
     pausing: Blind | None = None
     alarms: tuple[str, ...] = ()
+    excused: bool = False
 
 
 def stops(state: str) -> bool:
@@ -135,9 +140,16 @@ def start(
     quality: str,
     basis: str,
     alarms: tuple[str, ...] = (),
+    planned: bool | None = None,
 ) -> Downtime:
-    """Open an episode; the next event of `.p` is its `downtime.started`."""
+    """Open an episode; the next event of `.p` is its `downtime.started`. `planned`: what `planned_when` says."""
     category = _category(plan, state, cause)
+    order, shift = _of(out.context_at(since.wall))
+    by_calendar = plan.calendar.at(since.wall).planned
+    if by_calendar is not None:
+        category = by_calendar
+    elif planned and category not in _PLANNED:
+        category = (Category.PLANNED_MAINTENANCE if state == "maintenance" else Category.PLANNED_OTHER).value
     episode = Downtime(
         f"dt-{out.production_id()}",
         1,
@@ -146,12 +158,13 @@ def start(
         category,
         planned_by(category),
         cause,
-        (Doing(state, since, 0, *_of(out.context_at(since.wall))),),
+        (Doing(state, since, 0, order, shift, planned=planned),),
         uncertain,
         parts,
         quality,
         basis,
         alarms=alarms,
+        excused=by_calendar is not None or planned is True,
     )
     out.production(since.wall, DowntimeStarted(**_common(plan, episode)), episode.id)  # type: ignore[arg-type]
     return episode
@@ -185,7 +198,7 @@ def _reason(cause: Cause | None) -> Reason | None:
 def update(plan: Plan, episode: Downtime, at: Instant, out: Out, *, segments: bool = False) -> Downtime:
     """Publish a new revision of an open episode; with its segments as of `at`, if asked."""
     episode = episode._replace(rev=episode.rev + 1)
-    told = _segments(episode, _closed(episode, at)) if segments else None
+    told = _segments(plan, episode, _closed(episode, at)) if segments else None
     common = _common(plan, episode)
     out.production(at.wall, DowntimeUpdated(**common, segments=told), episode.id)  # type: ignore[arg-type]
     return episode
@@ -198,20 +211,54 @@ def _closed(episode: Downtime, at: Instant) -> list[Doing]:
     return segments
 
 
-def _segments(episode: Downtime, segments: Sequence[Doing]) -> tuple[Segment, ...]:
+def _segments(plan: Plan, episode: Downtime, segments: Sequence[Doing]) -> tuple[Segment, ...]:
+    """The segments as they are told, cut where a shift, a break or planned maintenance begins or ends."""
+    pieces = [(doing, part) for doing in segments for part in _parts(plan, doing)]
+    if len(pieces) > MAX_SEGMENTS:
+        last = pieces[MAX_SEGMENTS - 1][1]
+        pieces = pieces[:MAX_SEGMENTS]
+        pieces[-1] = (pieces[-1][0], last._replace(end=segments[-1].since.wall + segments[-1].duration))
     return tuple(
         Segment(
             state=str(doing.state),
-            started_at=doing.since.wall,
-            duration_s=round(doing.duration / SECOND, 3),
+            started_at=part.start,
+            duration_s=round((part.end - part.start) / SECOND, 3),
             order_id=doing.order,
-            shift=doing.shift,
-            planned=None if episode.planned == "undecided" else episode.planned == "planned",
+            shift=doing.shift if part.shift is None else part.shift.id,
+            planned=_is_planned(plan, episode, doing, part),
             category=None if doing.cause is None else doing.cause.category,
             reason=_reason(doing.cause),
         )
-        for doing in segments
+        for doing, part in pieces
     )
+
+
+def _parts(plan: Plan, doing: Doing) -> Iterator[Slice]:
+    start = doing.since.wall
+    if doing.duration == 0:
+        yield plan.calendar.at(start)._replace(start=start, end=start)
+    yield from plan.calendar.slices(start, start + doing.duration)
+
+
+def _is_planned(plan: Plan, episode: Downtime, doing: Doing, part: Slice) -> bool | None:
+    """Whether a part of a segment is; None is undecided. Nothing is asked for outside the shifts without an order."""
+    if part.planned is not None or doing.planned or not (part.on or doing.order):
+        return True
+    asked = doing.cause is not None or (episode.cause is not None and episode.cause.source in ("operator", "mom"))
+    if doing.cause is not None and doing.cause.category is not None:
+        word = planned_by(doing.cause.category)
+    elif episode.excused and not asked:
+        word = planned_by(_category(plan, doing.state, episode.cause))
+    else:
+        word = episode.planned
+    return None if word == "undecided" else word == "planned"
+
+
+def condition(episode: Downtime, at: Instant, planned: bool | None) -> Downtime:
+    """`planned_when` says something else from `at` on: a new segment."""
+    if episode.segments[-1].planned is planned:
+        return episode
+    return _from(episode, at, lambda doing: doing._replace(planned=planned))
 
 
 def cut(episode: Downtime, at: Instant) -> Downtime:
@@ -263,13 +310,16 @@ def explain(plan: Plan, episode: Downtime, cause: Cause, at: Instant, out: Out) 
     known = episode.cause
     if known is not None and (cause.alarm is None or known.source not in ("plc", "rule")):
         return episode
+    if episode.excused:
+        return update(plan, episode._replace(cause=cause), at, out)
     category = _category(plan, episode.segments[0].state, cause)
     return update(plan, episode._replace(cause=cause, category=category, planned=planned_by(category)), at, out)
 
 
 def alarm(plan: Plan, found: Alarm, at: int) -> Cause:
     """The alarm as the machine's reason; its text, or that of `reasons` for its code."""
-    return Cause(found.code, found.text or known_reason(plan, found.code)[0], "plc", at, found.alarm_id, found.category)
+    text = found.text or known_reason(plan, found.code)[0]
+    return Cause(found.code, text, "plc", at, found.alarm_id, found.category)
 
 
 def promote_at(plan: Plan, episode: Downtime) -> int | None:
@@ -286,8 +336,9 @@ def promote(plan: Plan, episode: Downtime, at: Instant, out: Out) -> Downtime:
 def end(plan: Plan, episode: Downtime, at: Instant, out: Out, *, parts: int, uncertain: bool, basis: str) -> None:
     """Close the episode at `at` with the pieces made until then; segments from `at` on are dropped."""
     segments = _closed(episode, at)
+    told = _segments(plan, episode, segments)
     lasted = max(0, at.mono - episode.started.mono)
-    merged = len(episode.segments) >= MAX_SEGMENTS
+    merged = len(told) >= MAX_SEGMENTS
     episode = episode._replace(
         rev=episode.rev + 1, class_="microstop" if lasted < plan.downtime.microstop else "stop"
     )
@@ -299,7 +350,7 @@ def end(plan: Plan, episode: Downtime, at: Instant, out: Out, *, parts: int, unc
             quality_detail=("segments_merged",) if merged else None,
             ended_at=at.wall,
             duration_s=seconds(episode.started, at),
-            segments=_segments(episode, segments),
+            segments=told,
             unknown_s=round(sum(doing.duration for doing in segments if doing.state == "unknown") / SECOND, 3),
             end_uncertain=uncertain or None,
             parts_during=max(0, parts - episode.parts),

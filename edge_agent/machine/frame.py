@@ -5,20 +5,32 @@ A frame lives for one call; it starts from one immutable state and `finish` puts
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Self
 
 from drivers.base import Value
 from edge_agent.clock import Instant
-from edge_agent.events.types import Data, DataGap
-from edge_agent.machine import counters, downtime
+from edge_agent.events.types import Data, DataGap, Downtime
+from edge_agent.machine import counters, downtime, explaining, firstout
+from edge_agent.machine.archive import with_downtimes
 from edge_agent.machine.contracts import Outcome
 from edge_agent.machine.counters import Group
 from edge_agent.machine.measurements import SetPlan
 from edge_agent.machine.out import Counts, Ctx, Out, Revision
-from edge_agent.machine.parts import ContextBegan, Counted, Fact, Published, StateBegan, Team
+from edge_agent.machine.parts import (
+    Boundary,
+    Cause,
+    ContextBegan,
+    Counted,
+    Fact,
+    OrderBegan,
+    Published,
+    StateBegan,
+    Team,
+)
 from edge_agent.machine.plan import Plan
 from edge_agent.machine.record import MachineState
 from edge_agent.machine.registers import Booked
+from edge_agent.machine.saved import dump_archive
 
 REVISIONS: Final = 8
 """Older contexts that are kept for events dated back over a change."""
@@ -39,6 +51,7 @@ class Frame:
         self.set_plans = set_plans
         self.now = now
         self.was = state
+        self.epoch = epoch
         self.out = Out(now, epoch, state.seq_p, state.seq_m, state.warned)
         self.devices = state.devices
         self.held = state.held
@@ -53,13 +66,17 @@ class Frame:
         self.out.earlier = state.earlier
         self.out.order_totals = state.order_totals
         self.parts = state.parts
+        self.causes = state.causes
         self.counted: set[tuple[str, str]] = set()
         self._facts: deque[Fact] = deque()
         self._telling = False
         self._published = 0
+        self._shelved = 0
+        self.archive = state.archive
 
     def finish(self) -> Outcome:
         out, was = self.out, self.was
+        self.shelve()
         state = MachineState(
             self.now,
             out.seq_p,
@@ -78,10 +95,25 @@ class Frame:
             out.ctx,
             out.earlier,
             out.order_totals,
+            self.archive,
             self.parts,
+            self.causes,
         )
         store = out.store or self.gaps is not was.gaps
-        return Outcome(state, out.events, out.warnings, store)
+        rows = {} if self.archive is was.archive else {"archive": dump_archive(self.archive, self.now)}
+        return Outcome(state, out.events, out.warnings, store or bool(rows), rows)
+
+    def fork(self) -> Self:
+        """A step that begins where this one is now, for a trial."""
+        return type(self)(self.plan, self.set_plans, self.epoch, self.finish().state, self.now, self.team)
+
+    def shelve(self) -> None:
+        """Put downtimes that ended, or were changed after their end, into the archive."""
+        events = self.out.events[self._shelved :]
+        self._shelved += len(events)
+        ended = [event.data for event in events if isinstance(event.data, Downtime) and event.data.status == "ended"]
+        if ended:
+            self.archive = with_downtimes(self.archive, ended, self.now.wall)
 
     def tell(self, fact: Fact) -> None:
         """Let the parts hear a fact, after the events published before it."""
@@ -98,13 +130,34 @@ class Frame:
         self._note_published()
         while self._facts:
             fact = self._facts.popleft()
+            if type(fact) is Cause:
+                self._first_out(fact)
             for part in self.team.hearing(fact):
                 old = self.parts[part.name]
                 new = part.take(old, fact, self)
                 if new is not old:
                     self.parts = {**self.parts, part.name: new}
+            if type(fact) is Boundary or type(fact) is OrderBegan:
+                self.expect(fact.at)
             self._note_published()
         self._telling = False
+
+    def _first_out(self, cause: Cause) -> None:
+        """An alarm that may be why the machine stands, or why it is about to."""
+        self.causes = firstout.remember(self.causes, cause, self.plan.patience)
+        episode = self.downtime
+        if episode is None or cause.snapshot or not firstout.within(cause, episode.started):
+            return
+        self.out.store = True
+        first = not episode.alarms
+        episode = self.downtime = episode._replace(alarms=(*episode.alarms, cause.alarm_id))
+        if first:
+            reason = downtime.alarm(self.plan, cause, cause.at.wall)
+            self.downtime = downtime.explain(self.plan, episode, reason, self.now, self.out)
+
+    def expect(self, at: Instant) -> None:
+        """Production may be expected from now on; the state decides what that means."""
+        raise NotImplementedError
 
     def _note_published(self) -> None:
         events, heard = self.out.events, self.team.by_kind
@@ -150,8 +203,21 @@ class Frame:
     def set_order_totals(self, totals: Counts | None) -> None:
         self.out.order_totals = totals
 
+    def flush_for_order(self) -> None:
+        for name, group in self.groups.items():
+            fresh = self.plan.options.counters[name].resets == "order" and "reset" in group.flags
+            if group.since is not None and not fresh:
+                self._set_group(name, counters.flush(group, name, self.plan, self.out))
+
+    def correct(self, group: str, delta: Mapping[str, int], since: Instant) -> None:
+        known = self.groups[group]
+        self._set_group(group, counters.declare(known, group, delta, self.out, "correction", since))
+
+    def set_up_between(self, start: Instant, end: Instant) -> None:
+        explaining.set_up_between(self, start, end)
+
     def set_context(self, at: Instant, ctx: Ctx | None) -> None:
-        self._flush()
+        self.flush_for_order()
         before, self.out.ctx = self.out.ctx, ctx
         self.out.earlier = (Revision(at, before), *self.out.earlier)[:REVISIONS]
         self.out.store = True

@@ -4,14 +4,18 @@ Pure and deterministic: everything it knows is in its `MachineState`, time comes
 restored from its last stored state equals one that was not, but for the gap it reports.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from config.model import Config
 from drivers.base import Batch
 from edge_agent.clock import Instant
+from edge_agent.commands import decide
+from edge_agent.commands.envelope import Command
 from edge_agent.machine import saved as saving
+from edge_agent.machine.archive import Archive
 from edge_agent.machine.assembly import assemble
-from edge_agent.machine.contracts import Outcome, State
+from edge_agent.machine.contracts import NO_ROWS, Outcome, State
 from edge_agent.machine.counters import Group, flush
 from edge_agent.machine.measurements import SetState, prepare
 from edge_agent.machine.parts import Part, Rebuild, Resumed, StateBegan
@@ -24,6 +28,8 @@ from edge_agent.machine.step import Step
 
 
 class Machine:
+    rows = ("archive",)
+
     def __init__(self, config: Config, name: str, *, epoch: str) -> None:
         self.name = name
         self._epoch = epoch
@@ -38,7 +44,10 @@ class Machine:
         return MachineState(now, groups=groups, sets=(SetState(),) * len(self._sets), parts=parts)
 
     def initial(self, now: Instant) -> Outcome:
-        return Outcome(self._empty(now), store=True)
+        step = self._step(self._empty(now), now)
+        step.out.store = True
+        step.advance()
+        return step.finish()
 
     def step(self, state: State, batch: Batch, now: Instant) -> Outcome:
         if batch.device not in self.devices:
@@ -62,9 +71,17 @@ class Machine:
     def dump(self, state: State) -> bytes:
         return saving.dump(state, self._plan.fingerprints, self._team.parts)
 
-    def restore(self, saved: bytes, now: Instant) -> Outcome:
+    def command(self, state: State, command: Command, now: Instant) -> Outcome:
+        step = self._step(state, now)
+        step.advance()
+        decide.answer(step, command)
+        step.advance()
+        return step.finish()
+
+    def restore(self, saved: bytes, now: Instant, rows: Mapping[str, bytes] = NO_ROWS) -> Outcome:
         try:
             known, rebuild = saving.load(saved, now)
+            archive = saving.load_archive(rows["archive"], now) if "archive" in rows else Archive()
         except saving.Unreadable as fault:
             step = self._step(self._empty(now), now)
             step.out.store = True
@@ -76,7 +93,7 @@ class Machine:
             )
             return step.finish()
         parts, anew = self._parts(known, rebuild, now)
-        state = self._adapt(known, now)._replace(parts=parts, causes=known.causes)
+        state = self._adapt(known, now)._replace(parts=parts, causes=known.causes, archive=archive)
         before, after = known.fingerprints, self._plan.fingerprints
         cause = "config_change" if before.get("state") != after["state"] else "agent_down"
         step = self._step(state, now)

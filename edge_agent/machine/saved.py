@@ -9,14 +9,15 @@ import json
 import types
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import Any, Final, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
 
 from edge_agent.clock import Instant
+from edge_agent.machine.archive import Archive
 from edge_agent.machine.counters import Group
 from edge_agent.machine.downtime import Downtime
 from edge_agent.machine.gaps import Gap
 from edge_agent.machine.out import Counts, Ctx, Revision
-from edge_agent.machine.parts import Part, Rebuild
+from edge_agent.machine.parts import Cause, Part, Rebuild
 from edge_agent.machine.record import MachineState
 from edge_agent.machine.samples import Held
 from edge_agent.machine.state import Tracked
@@ -55,6 +56,7 @@ class Saved(NamedTuple):
     earlier: tuple[Revision, ...]
     order_totals: Counts | None
     parts: Mapping[str, SavedPart]
+    causes: tuple[Cause, ...]
 
 
 class Unreadable(ValueError):
@@ -82,6 +84,7 @@ def dump(state: MachineState, fingerprints: Mapping[str, str], parts: Sequence[P
         state.earlier,
         state.order_totals,
         {part.name: SavedPart(part.fingerprint, part.dump(state.parts[part.name])) for part in parts},
+        state.causes,
     )
     return _encode(saved).encode()
 
@@ -90,6 +93,26 @@ def _plain(value: object) -> object:
     if isinstance(value, frozenset):
         return sorted(value)
     raise TypeError(f"{type(value).__name__} cannot be stored")
+
+
+def dump_archive(archive: Archive, at: Instant) -> bytes:
+    return _encode([VERSION, at, archive]).encode()
+
+
+def load_archive(data: bytes, now: Instant) -> Archive:
+    """Raises Unreadable."""
+    try:
+        version, at, plain = json.loads(data)
+        if version != VERSION:
+            raise Unreadable(f"it is of version {version}")
+        return cast(Archive, _build(Archive, plain, _shift(Instant(*at), now)))
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as fault:
+        raise Unreadable(str(fault)) from fault
+
+
+def _shift(at: Instant, now: Instant) -> int:
+    """µs from the monotonic clock of the process that stored to that of this one."""
+    return now.mono - at.mono - max(0, now.wall - at.wall)
 
 
 _encode = json.JSONEncoder(default=_plain, separators=(",", ":"), ensure_ascii=False).encode
@@ -102,8 +125,7 @@ def load(data: bytes, now: Instant) -> tuple[Saved, Rebuild]:
         plain = json.loads(data)
         if not isinstance(plain, list) or not plain or plain[0] != VERSION:
             raise Unreadable(f"it is of version {plain[0] if isinstance(plain, list) and plain else None}")
-        at = Instant(*plain[2])
-        shift = now.mono - at.mono - max(0, now.wall - at.wall)
+        shift = _shift(Instant(*plain[2]), now)
         saved: Saved = _build(Saved, plain, shift)
     except (ValueError, TypeError, KeyError, IndexError, RecursionError) as fault:
         raise Unreadable(str(fault)) from fault

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from drivers.base import Batch, Quality, Reading, Value
 from edge_agent.clock import SECOND, Instant
+from edge_agent.commands import decide
 from edge_agent.machine import counters, downtime, measurements
 from edge_agent.machine.gaps import covering
 from edge_agent.machine.parts import Sample, Scanned
@@ -73,6 +74,8 @@ class Step(Watching):
             self._set_group(key, counters.flush(self.groups[key], key, self.plan, self.out))
         elif kind == "pause":
             self._end_pause()
+        elif kind == "command":
+            decide.fire(self, at)
         elif kind == "promote":
             assert self.downtime is not None
             self.downtime = downtime.promote(self.plan, self.downtime, at, self.out)
@@ -140,6 +143,7 @@ class Step(Watching):
             and self.sets is was.sets
             and tracked is was.tracked
             and self.parts is was.parts
+            and self.archive is was.archive
         )
         if alarm is None or not same:
             self.advance()

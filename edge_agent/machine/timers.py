@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from edge_agent.machine import downtime, gaps
+from edge_agent.machine.archive import Archive
 from edge_agent.machine.counters import Group
 from edge_agent.machine.downtime import Downtime
 from edge_agent.machine.gaps import Gap
@@ -28,6 +29,8 @@ class Timed(Protocol):
     def groups(self) -> Mapping[str, Group]: ...
     @property
     def downtime(self) -> Downtime | None: ...
+    @property
+    def archive(self) -> Archive: ...
     @property
     def sets(self) -> tuple[SetState, ...]: ...
 
@@ -64,6 +67,8 @@ def deadlines(plan: Plan, state: Timed) -> Iterator[tuple[int, str, str]]:
         promotion = downtime.promote_at(plan, episode)
         if promotion is not None and (candidate is None or candidate.verdict.state != "running"):
             yield promotion, "promote", ""
+    if state.archive.scheduled:
+        yield state.archive.scheduled[0].at.mono, "command", ""
     for index, sampled in enumerate(state.sets):
         if sampled.next is not None:
             yield sampled.next, "interval", str(index)

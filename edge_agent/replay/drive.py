@@ -76,6 +76,7 @@ class Drive:
         self._connected: set[str] = set()
         self._last_good: dict[str, Micros] = {}
         self._stored: dict[str, bytes] = {}
+        self._rows: dict[str, Mapping[str, bytes]] = {}
         self._agent_seq = 0
         self._alive = False
         self._booted = 0
@@ -222,6 +223,8 @@ class Drive:
         self.states[machine.name] = outcome.state
         due = machine.due(outcome.state)
         self._dues[machine.name] = _NEVER if due is None else due
+        if outcome.rows:
+            self._rows[machine.name] = {**self._rows.get(machine.name, {}), **outcome.rows}
         if outcome.events or outcome.store:
             self._stored[machine.name] = machine.dump(outcome.state)
         for event in outcome.events:
@@ -239,7 +242,9 @@ class Drive:
         for name, machine in self.machines.items():
             saved = self._stored.get(name)
             yield from self._take(
-                machine, machine.initial(now) if saved is None else machine.restore(saved, now), now
+                machine,
+                machine.initial(now) if saved is None else machine.restore(saved, now, self._rows.get(name, {})),
+                now,
             )
 
     def _kill(self) -> None:

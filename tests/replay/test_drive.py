@@ -52,7 +52,7 @@ class Witness:
         self.seen.append(f"{clock(now)} initial")
         return Outcome((now.mono, 0), store=True)
 
-    def restore(self, saved: bytes, now: Instant) -> Outcome:
+    def restore(self, saved: bytes, now: Instant, rows: object = None) -> Outcome:
         self.seen.append(f"{clock(now)} restore {saved.decode()}")
         return Outcome((now.mono, len(self.timers)))
 

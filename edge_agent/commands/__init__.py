@@ -1,0 +1,1 @@
+"""What the MOM may ask: read, decide, carry out, answer (event model §6)."""
