@@ -61,7 +61,7 @@ class Out:
                 data=data,
                 correlation_id=correlation,
                 causation_id=causation or self.causation,
-                ctx=ctx or (self.context_at(time) if self.earlier else self.ctx),
+                ctx=(ctx or None) if ctx is not None else self.context_at(time) if self.earlier else self.ctx,
             )
         )
         self.seq_p += 1

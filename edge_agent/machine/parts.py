@@ -22,6 +22,7 @@ from edge_agent.events.types import Data, Event
 from edge_agent.machine.archive import Archive
 from edge_agent.machine.out import Counts, Ctx
 from edge_agent.machine.samples import Held
+from edge_agent.machine.state import View
 
 Rebuild: TypeAlias = Callable[[Any, Any], Any]
 """(type, plain JSON) → value of the type, its times on the clock of this process. Raises ValueError, TypeError."""
@@ -154,6 +155,15 @@ class Cause(NamedTuple):
     snapshot: bool = False
 
 
+class CycleEnded(NamedTuple):
+    """A cycle was complete at `at`."""
+
+    cycle_id: str
+    began: Instant
+    at: Instant
+    result: str
+
+
 class Published(NamedTuple):
     """An event went out; `heeds` names the class of its data (`ProductionCounted`, `DowntimeStarted`, …)."""
 
@@ -185,6 +195,7 @@ Fact: TypeAlias = (
     | OrderEnded
     | Boundary
     | Cause
+    | CycleEnded
     | Published
     | Ordered
 )
@@ -231,6 +242,9 @@ class Desk(Protocol):
     def keep(self) -> None:
         """The state must be stored even if nothing is published."""
 
+    def view(self, at: Instant) -> View:
+        """What expressions see."""
+
     def flush(self, to: Instant | None = None) -> None:
         """Publish the counts that wait, as of `to`."""
 
@@ -262,6 +276,8 @@ class Part(Generic[S]):
     """The NamedTuple that holds its state."""
     keys: frozenset[str] = frozenset()
     """Tags (`device/tag`) whose samples it hears."""
+    windows: Mapping[str, int] = {}
+    """Tags of which `avg` needs the past, with the longest time, µs."""
     feeds: ClassVar[str | None] = None
     """The word in `affects` of `data.gap` for its tags: `alarm`, `consumption`, `measurement`."""
     heeds: frozenset[type] = frozenset()
@@ -353,6 +369,14 @@ class Team(NamedTuple):
         for part in self.parts:
             fed[part.feeds or ""] = fed.get(part.feeds or "", frozenset()) | part.keys
         return fed
+
+    def windows(self) -> Mapping[str, int]:
+        """Tag → µs of its past that some part needs."""
+        wanted: dict[str, int] = {}
+        for part in self.parts:
+            for tag, span in part.windows.items():
+                wanted[tag] = max(span, wanted.get(tag, 0))
+        return wanted
 
     def hearing(self, fact: Fact) -> tuple[Part[Any], ...]:
         if isinstance(fact, Sample):
