@@ -25,6 +25,8 @@ class Reason(Options):
     """What people call it."""
     category: Category | None = None
     """Whose stop it is; default: by the machine's state."""
+    code: Annotated[str, Field(min_length=1)] | None = None
+    """What the MOM calls it; default: the machine's own code."""
 
 
 class DowntimeOptions(Options):

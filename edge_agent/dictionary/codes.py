@@ -207,8 +207,12 @@ class _Machine:
             return
         for raw, reason in downtime.reasons.items():
             place = f"{self._place}.downtime.reasons.{raw}"
-            code = getattr(reason, "code", None) or raw
-            yield self._cause("reason", str(code), reason.text or "", reason.category or "", place, downtime.reason)
+            if reason.code is not None:
+                scope = f"reason {self._source(downtime.reason) or self._name}"
+                entry = self._cause("reason", str(raw), reason.code, "", place, downtime.reason)
+                yield entry._replace(scope=scope, meaning=reason.code)
+            code = reason.code or str(raw)
+            yield self._cause("reason", code, reason.text or "", reason.category or "", place, downtime.reason)
 
     def _alarms(self) -> Iterator[Entry]:
         for index, alarm in enumerate(self._options.alarms):

@@ -106,13 +106,14 @@ def cause_of(plan: Plan, code: Value | None, text: str | None, at: int) -> Cause
         if isinstance(code, bool | int) or (isinstance(code, float) and code.is_integer())
         else str(code)
     )
-    known = known_reason(plan, word)
-    return Cause(word, known[0], "plc", at)
+    word = next((one.code for raw, one in plan.downtime.reasons.items() if one.code and str(raw) == word), word)
+    return Cause(word, known_reason(plan, word)[0], "plc", at)
 
 
 def known_reason(plan: Plan, word: str) -> tuple[str | None, Category | None]:
-    for code, reason in plan.downtime.reasons.items():
-        if str(code) == word:
+    """Text and category of a reason by its published code."""
+    for raw, reason in plan.downtime.reasons.items():
+        if (reason.code or str(raw)) == word:
             return reason.text, reason.category
     return None, None
 

@@ -129,6 +129,14 @@ def test_one_meaning_in_several_machines_and_raw_values_of_different_tags_are_no
     assert done.exit_code == 0, done.stderr
 
 
+def test_two_machines_that_use_one_number_for_two_things_are_told_apart_by_codes_of_the_mom(tmp_path):
+    second = "downtime: {reason: fault, reasons: {12: {code: OV-12, text: Burner off, category: breakdown}}}"
+    done = export(tmp_path, second)
+    assert done.exit_code == 0, done.stderr
+    rows = [row for row in table(done) if (row["kind"], row["asset"]) == ("reason", "press-2")]
+    assert [(row["code"], row["text"]) for row in rows] == [("12", "OV-12"), ("OV-12", "Burner off")]
+
+
 def test_a_delimiter_is_one_character(tmp_path):
     assert export(tmp_path, SAME, "--delimiter", "--").exit_code == ExitCode.USAGE
 

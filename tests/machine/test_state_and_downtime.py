@@ -210,6 +210,18 @@ def test_a_reason_of_a_planned_category_makes_the_downtime_planned():
     )
 
 
+def test_a_reason_has_the_code_that_the_mom_gave_it_and_keeps_its_text_and_category():
+    reasons = {12: {"code": "M-210", "text": "Guard open", "category": "operator"}}
+    made = config({**PRESS, "downtime": {"reason": "fault", "reasons": reasons}})
+    given = [START, {"at": "10s", "status": 8, "fault": 12}, {"at": "20s", "status": 2, "fault": 0}]
+
+    events = story(made, given, 30, "downtime")
+
+    assert {(event["reason"].code, event["reason"].text, event["category"]) for event in events} == {
+        ("M-210", "Guard open", "operator")
+    }
+
+
 def test_the_first_state_of_an_epoch_has_nothing_before_it():
     events = story(config(), [{**START, "status": 8}], 10)
 
