@@ -125,8 +125,6 @@ class References:
         if device is None:
             return
         for line, entries in enumerate(test.given):
-            if "command" in entries:
-                continue
             for word in entries:
                 if word not in _TEST_WORDS and (unknown := self._unknown_tag(device, str(word))):
                     spot = (*path, "given", line, word)

@@ -79,7 +79,7 @@ def _play(ui: Ui, config: "Config", path: Path, machine: str | None, start: str 
         began = parse_rfc3339(start) if start is not None else _first(read)
     except ValueError as error:
         raise Stop(ExitCode.USAGE, f"--start: {error}") from None
-    reader = Reader(config.devices, home, began)
+    reader = Reader(config.devices, home, began, config.subject(names[0]) if len(names) == 1 else None)
     try:
         lines = reader.read(sample.line for sample in read)
     except TimelineFault as fault:

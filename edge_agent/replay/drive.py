@@ -11,14 +11,16 @@ that starts afterwards has another monotonic clock. What the agent itself would 
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from buffer.outbox import Lane
 from config.model import DeviceOptions
 from drivers.base import Batch, Quality, Reading, Value
 from edge_agent.clock import SECOND, Instant
+from edge_agent.commands import envelope
 from edge_agent.events.types import AgentClockAdjusted, AgentStarted, ConnectionChanged, Data, Event
 from edge_agent.machine.contracts import Machine, Outcome, State
+from edge_agent.replay import asking
 from edge_agent.replay.timeline import Key, Line
 
 Micros: TypeAlias = int
@@ -77,6 +79,9 @@ class Drive:
         self._last_good: dict[str, Micros] = {}
         self._stored: dict[str, bytes] = {}
         self._rows: dict[str, Mapping[str, bytes]] = {}
+        self._asked: deque[Mapping[str, Any]] = deque()
+        self._commands = 0
+        self._last: Mapping[str, str] = {}
         self._agent_seq = 0
         self._alive = False
         self._booted = 0
@@ -167,6 +172,29 @@ class Drive:
             wanted.update((name, set(options.tags)) for name, options in self._devices.items())
         yield from self._read(at, wanted, late)
         wanted.clear()
+        if line.command is not None:
+            self._asked.append(line.command)
+        if self._alive:
+            yield from self._ask(at)
+
+    def _ask(self, at: Micros) -> Iterator[Made]:
+        """Commands reach the agent as soon as it runs; each goes to the machine it is for, or to the first, which
+        refuses it."""
+        while self._asked:
+            said, now = self._asked.popleft(), self.now(at)
+            self._commands += 1
+            event = asking.cloud_event(
+                said,
+                number=self._commands,
+                now=now.wall,
+                wall=lambda offset: self._start + offset + self._jumped,
+                subject=said["subject"],
+                last=self._last,
+            )
+            command = envelope.read(event, retained=said.get("retained", False))
+            machines = list(self.machines.values())
+            machine = next((one for one in machines if self._subject(one.name) == command.subject), machines[0])
+            yield from self._take(machine, machine.command(self.states[machine.name], command, now), now)
 
     def _change(self, line: Line, at: Micros) -> _Late:
         """Write the line's values and qualities into the PLCs; what is late goes into no PLC but is returned."""
@@ -228,6 +256,7 @@ class Drive:
         if outcome.events or outcome.store:
             self._stored[machine.name] = machine.dump(outcome.state)
         for event in outcome.events:
+            self._last = asking.newest(self._last, event.data)
             yield Made(machine.name, event)
         for warning in outcome.warnings:
             yield self._say(warning, now)

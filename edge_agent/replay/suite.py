@@ -87,7 +87,8 @@ def run_test(config: Config, test: Test) -> Result:
     start = 0
     try:
         start = parse_rfc3339(test.start)
-        reader = Reader(config.devices, config.machines[test.machine].device, start)
+        own = config.machines[test.machine].device
+        reader = Reader(config.devices, own, start, config.subject(test.machine))
         lines = reader.read(test.given)
         until = test.until if test.until is not None else (lines[-1].at if lines else 0)
         if lines and lines[-1].at > until:

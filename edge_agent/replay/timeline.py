@@ -16,6 +16,8 @@ from config.model import DeviceOptions
 from config.units import duration
 from drivers.base import Quality, Value
 from edge_agent.clock import parse_rfc3339
+from edge_agent.commands.envelope import CLASSES
+from edge_agent.replay.asking import TIMES
 
 Key: TypeAlias = tuple[str, str]
 """(device, tag)"""
@@ -50,6 +52,8 @@ class Line:
     restarted: str | None = None
     agent: Literal["killed", "started"] | None = None
     clock: Micros = 0
+    command: Mapping[str, Any] | None = None
+    """As `asking.cloud_event` takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class Reader:
     home: str | None
     start: Micros
     """UTC µs of offset 0."""
+    subject: str | None = None
+    """The asset that commands are for which name none."""
 
     def read(self, lines: Iterable[Mapping[str, Any]]) -> list[Line]:
         """All lines, in order. Raises `TimelineFault` for the first that is wrong."""
@@ -82,8 +88,6 @@ class Reader:
         at = self.moment(raw["at"], "at")
         if at < 0:
             raise TimelineFault(f"{raw['at']!r} is before the start", key="at")
-        if "command" in raw:
-            raise TimelineFault("commands from the MOM cannot be played yet", key="command")
         values = dict(self._value(name, value) for name, value in raw.items() if name not in SPECIAL)
         quality, tags = self._quality(raw, values)
         source_at = self.moment(raw["source_at"], "source_at") if "source_at" in raw else None
@@ -105,6 +109,7 @@ class Reader:
             restarted=restarted,
             agent=agent,
             clock=span(raw["clock"], "clock") if "clock" in raw else 0,
+            command=self._command(raw["command"]) if "command" in raw else None,
         )
 
     def moment(self, text: object, key: str) -> Micros:
@@ -156,6 +161,20 @@ class Reader:
         if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
             raise TimelineFault("`tags` is a list of tag names", key="tags")
         return _QUALITIES[word], frozenset(self.key(name, "tags") for name in names)
+
+    def _command(self, said: object) -> Mapping[str, Any]:
+        if not isinstance(said, Mapping) or not isinstance(said.get("name"), str):
+            raise TimelineFault("a command is written like {name: order.start, order_id: WO-1}", key="command")
+        if said["name"] not in CLASSES and "." not in said["name"]:
+            raise TimelineFault(
+                f"there is no command {said['name']!r}{_hint(said['name'], CLASSES)}", key="command"
+            )
+        if not isinstance(said.get("retained", False), bool):
+            raise TimelineFault("`retained` is true or false", key="command")
+        made = {key: self.moment(value, "command") if key in TIMES else value for key, value in said.items()}
+        if "subject" not in made and self.subject is None:
+            raise TimelineFault("which machine is the command for? write `subject: …` in it", key="command")
+        return made if "subject" in made else {**made, "subject": self.subject}
 
     def _about(self, raw: Mapping[str, Any], key: str, words: Collection[str]) -> tuple[str | None, str | None]:
         """(word, device) of `device: lost` or `device: {lost: NAME}`."""

@@ -80,7 +80,7 @@ def drive(made: Config) -> Drive:
 
 
 def lines(made: Config, given: Sequence[Mapping[str, Any]]) -> list[Any]:
-    return Reader(made.devices, "press", START).read(given)
+    return Reader(made.devices, "press", START, made.subject("press")).read(given)
 
 
 def story(made: Config, given: Sequence[Mapping[str, Any]], until: float, *families: str) -> list[dict[str, Any]]:
@@ -102,6 +102,10 @@ def _wanted(one: Made, families: Sequence[str]) -> bool:
 def flat(made: Made) -> dict[str, Any]:
     event = made.event
     known = {"type": event.data.TYPE, "time": offset(event.time), "seq": event.seq, "story": event.correlation_id}
+    if event.ctx is not None:
+        known["ctx"] = dict(event.ctx)
+    if event.causation_id is not None:
+        known["cause_id"] = event.causation_id
     for field in dataclasses.fields(event.data):
         value = getattr(event.data, field.name)
         if value is None:

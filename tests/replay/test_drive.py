@@ -292,7 +292,10 @@ def test_warnings_of_a_machine_become_events_of_the_agent() -> None:
         ({"at": "0s", "agent": "stopped"}, "killed or started"),
         ({"at": "0s", "clock": 5}, "is not a time"),
         ({"at": "0s", "source_at": "1s"}, "names no tag"),
-        ({"at": "0s", "command": {"name": "order.start"}}, "cannot be played yet"),
+        ({"at": "0s", "command": {"name": "order.start"}}, "which machine is the command for"),
+        ({"at": "0s", "command": {"name": "orderstart"}}, "there is no command 'orderstart'; did you mean"),
+        ({"at": "0s", "command": "order.start"}, "a command is written like"),
+        ({"at": "0s", "command": {"name": "order.start", "expirytime": "soon"}}, "is not a time"),
     ],
 )
 def test_a_line_that_cannot_be_played_says_why(line: dict[str, Any], said: str) -> None:

@@ -205,7 +205,7 @@ def test_what_only_and_never_forbid_is_found(config: Config) -> None:
     ("text", "part", "entry", "said"),
     [
         ("given: [{at: 0s, statsu: 2}]", "given", 0, "did you mean 'status'"),
-        ("given: [{at: 0s, status: 2}, {at: 1s, command: {name: order.start}}]", "given", 1, "cannot be played yet"),
+        ("given: [{at: 0s, status: 2}, {at: 1s, command: order.start}]", "given", 1, "a command is written like"),
         ("given: [{at: 9s, status: 2}]\nuntil: 5s", "given", 0, "after `until`"),
         ("given: []\nexpect: [{type: state.changed, time: 5}]", "expect", 0, "as an offset"),
         ("given: []\nexpect: [{type: order.begun}]", "expect", 0, "no event type 'order.begun'"),
