@@ -28,7 +28,7 @@ from edge_agent.machine.step import Step
 
 
 class Machine:
-    rows = ("archive",)
+    rows: tuple[str, ...] = ("archive",)
 
     def __init__(self, config: Config, name: str, *, epoch: str) -> None:
         self.name = name
