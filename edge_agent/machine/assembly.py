@@ -7,10 +7,17 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from config.model import Config
-from edge_agent.machine import alarms, ordering
+from edge_agent.machine import alarms, consumption, cycles, ordering, reporting, shiftwork
 from edge_agent.machine.parts import Part, Team, Wiring, team
 
-BUILDERS: Final[tuple[Callable[[Wiring], Part[Any] | None], ...]] = (ordering.build, alarms.build)
+BUILDERS: Final[tuple[Callable[[Wiring], Part[Any] | None], ...]] = (
+    shiftwork.build,
+    ordering.build,
+    alarms.build,
+    cycles.build,
+    consumption.build,
+    reporting.build,
+)
 """Each gives the part of a machine, or None if the machine needs none."""
 
 
