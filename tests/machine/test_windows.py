@@ -195,9 +195,10 @@ def test_a_gap_over_the_end_of_a_shift_is_unknown_and_its_pieces_revise_it():
 
 
 def test_a_reason_of_the_mom_that_comes_after_the_shift_revises_it():
-    reason = {"downtime_id": "dt-mlu4idc09c7x.2", "code": "P1", "category": "planned_other", "issued_by": "E1"}
     given = [at(5, **RUNNING), at(9, status=8), at(9.5, status=2)]
     given += [at(10, 60 * count, status=1 + count % 2) for count in range(8)]
+    stopped = story(press(), given, clock(9.1), "downtime")[0]["downtime_id"]
+    reason = {"downtime_id": stopped, "code": "P1", "category": "planned_other", "issued_by": "E1"}
     given += [at(14.1, command={"name": "downtime.assign_reason", **reason})]
 
     first, again = told(press(), given, 14.3)
