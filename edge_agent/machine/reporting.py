@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Final, NamedTuple
 from config.calendar import KpiOptions
 from config.model import Counter
 from edge_agent.clock import SECOND, Instant
-from edge_agent.events import types
 from edge_agent.events.types import (
     DataGap,
     Downtime,
@@ -20,15 +19,11 @@ from edge_agent.events.types import (
     DowntimeStarted,
     DowntimeUpdated,
     KpiWindow,
-    PlannedRunTime,
     ProductionCounted,
-    Quantities,
-    WindowTimes,
 )
-from edge_agent.machine import kpi
 from edge_agent.machine.calendar import calendar_of
 from edge_agent.machine.counters import derived
-from edge_agent.machine.kpi import ENOUGH_COVERAGE, Made
+from edge_agent.machine.kpi import Made
 from edge_agent.machine.parts import (
     Desk,
     Fact,
@@ -43,6 +38,7 @@ from edge_agent.machine.parts import (
 )
 from edge_agent.machine.plan import MEMBERS, digest
 from edge_agent.machine.shiftwork import look
+from edge_agent.machine.window_event import QUANTITIES, told
 from edge_agent.machine.windows import (
     FOREVER,
     Rules,
@@ -61,7 +57,6 @@ _MISSED: Final = 48
 """Windows of a basis that passed while the agent was down and are told all the same."""
 _LATE: Final = 50
 _RUNS: Final = 8
-_QUANTITIES: Final = {"pq": "total", "gq": "good", "sq": "scrap", "rq": "rework"}
 
 
 class Run(NamedTuple):
@@ -203,7 +198,7 @@ class Reporting(Part[Kept]):
         run = next((run for run in state.runs if run.id == run_id), None)
         product, pri = (None, self.ideal) if run is None else (run.product, run.pri)
         counts = {
-            name: round(data.delta[member]) if member in data.delta else None for name, member in _QUANTITIES.items()
+            name: round(data.delta[member]) if member in data.delta else None for name, member in QUANTITIES.items()
         }
         made = Made(product, pri, counts["pq"] or 0, counts["gq"], counts["sq"], counts["rq"])
 
@@ -331,7 +326,9 @@ class Reporting(Part[Kept]):
         shown = digest(repr((known.buckets, known.stops, made, lost)))
         new = window._replace(shown=shown, rev=window.rev + (shown != window.shown))
         if shown != window.shown:
-            data = self._event(known, made, lost, new.rev)
+            data = told(
+                known, made, self.policy, self.calendar.tz, self.uncertainty, whole_count=not lost, rev=new.rev
+            )
             if data.kpi is not None and data.kpi.get("effectiveness", 0) > 1:
                 self._too_fast(data, out)
             out.production(window.end, data, ctx=self._ctx(window, state.runs))
@@ -346,7 +343,7 @@ class Reporting(Part[Kept]):
         if not self.members or not self._counter_seen(out):
             return ()
         run = next((run for run in state.runs if run.id == state.claim), None)
-        zero = {name: 0 if member in self.members else None for name, member in _QUANTITIES.items()}
+        zero = {name: 0 if member in self.members else None for name, member in QUANTITIES.items()}
         pri = self.ideal if run is None else run.pri
         return (Made(None if run is None else run.product, pri, 0, zero["gq"], zero["sq"], zero["rq"]),)
 
@@ -357,53 +354,6 @@ class Reporting(Part[Kept]):
             return {**{key: value for key, value in order.items() if value}, "order_run_id": window.id}
         shift = self.calendar.shift(window.start)
         return None if shift is None else {"shift": shift.id}
-
-    def _event(self, window: Window, made: Sequence[Made], lost: bool, rev: int) -> KpiWindow:
-        assert window.end is not None
-        buckets, stops = window.buckets, window.stops
-        figures = kpi.figures(
-            buckets,
-            made,
-            stops,
-            policy=self.policy,
-            whole_count=not lost,
-            execution=window.end - window.start if window.basis == "order" else None,
-        )
-        coverage = kpi.coverage(buckets)
-        sums = {name: kpi.total(made, name) for name in _QUANTITIES}
-        return KpiWindow(
-            quality="uncertain" if lost or coverage < ENOUGH_COVERAGE else "good",
-            quality_detail=("count_incomplete",) if lost and made else None,
-            time_basis="derived",
-            time_unc_s=self.uncertainty,
-            window=types.Window(
-                id=window.id, basis=window.basis, from_at=window.start, to_at=window.end, tz=self.calendar.tz
-            ),
-            rev=rev,
-            final=False,
-            time=WindowTimes(
-                pot_s=_seconds(buckets.pot),
-                pbt_s=_seconds(buckets.pbt),
-                apt_s=_seconds(buckets.apt),
-                aust_s=_seconds(buckets.aust),
-                adet_s=_seconds(buckets.adet),
-                adot_s=_seconds(buckets.adot),
-                planned_down_s=_seconds(buckets.planned),
-                unknown_s=_seconds(buckets.unknown),
-                microstop_s=_seconds(stops.micro),
-            ),
-            qty=Quantities(**sums),
-            pri=tuple(
-                PlannedRunTime(product=each.product, pri_s=each.pri / SECOND, pq=each.pq, gq=each.gq)
-                for each in made
-                if each.pri
-            )
-            or None,
-            coverage=coverage,
-            kpi=figures or None,
-            microstop_policy=self.policy,
-            stops=types.Stops(count=stops.begun, microstops=stops.microstops, failures=stops.failures),
-        )
 
     def _too_fast(self, data: KpiWindow, out: Desk) -> None:
         assert data.kpi is not None
@@ -436,10 +386,6 @@ def _overlap(window: Window, start: int, end: int) -> bool:
 
 def _soon(state: Kept, when: Instant) -> Kept:
     return state if state.wake is not None and state.wake.mono <= when.mono else state._replace(wake=when)
-
-
-def _seconds(micros: int) -> float:
-    return round(micros / SECOND, 3)
 
 
 def build(wiring: Wiring) -> Part[Kept] | None:
