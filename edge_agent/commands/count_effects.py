@@ -15,6 +15,7 @@ from edge_agent.commands.parameters import Declare, Reverse
 from edge_agent.events.types import GenealogyLinked, Material
 from edge_agent.machine import counters
 from edge_agent.machine.archive import result_key
+from edge_agent.machine.claims import without_order
 from edge_agent.machine.counters import Order
 from edge_agent.machine.orders import Run
 from edge_agent.machine.out import added
@@ -76,18 +77,12 @@ def reverse(step: "Step", asked: Reverse, command: Command) -> Done:
         if earlier is None:
             raise Refused("too_old", f"order run {undo['run']} is not kept any more")
     elif undo["run"] is None and run is not None:
-        earlier = Run("", run.job, run.started, verified=False, story="", ctx=_without_order(step))
+        earlier = Run("", run.job, run.started, verified=False, story="", ctx=without_order(step.ctx))
     step.flush()
     _book(step, name, delta, earlier, "correction", None, 0)
     results = {**step.archive.results, key: known._replace(reversed=True)}
     step.archive = step.archive._replace(results=results)
     return Done({"command_id": asked.command_id, "counter": name, "delta": delta})
-
-
-def _without_order(step: "Step") -> dict[str, str | int | tuple[str, ...]]:
-    """Today's context for counts that belonged to no order."""
-    own = ("order_id", "operation", "order_run_id", "product", "batch")
-    return {key: value for key, value in (step.ctx or {}).items() if key not in own}
 
 
 def _run(step: "Step", order_id: str | None, run: Run | None) -> Run | None:

@@ -1,8 +1,8 @@
 """What becomes of a command: refused, carried out now, or kept for its time; always answered, by events in `.p`.
 
-Life cycle: `command.accepted` or `.rejected`, then `.done`, `.failed` or `.expired`. The effect is tried on a copy of
-the step first: what is refused in the trial was never accepted, and leaves no trace but its answer. The answer is kept
-under (source, id); a repeat gives it again with `duplicate: true` and executes nothing.
+Life cycle: `command.accepted` or `.rejected`, then `.done`, `.failed` or `.expired`. The effect is tried on a copy
+of the step first: what is refused in the trial was never accepted, and leaves no trace but its answer. The answer is
+kept under (source, id); a repeat gives it again with `duplicate: true` and executes nothing.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What commands about orders do. Only where the MOM is the authority may it start and stop; it may dispatch anywhere."""
+"""What commands about orders do. The MOM may dispatch anywhere, but start and stop only where it is the authority."""
 
 from typing import TYPE_CHECKING, Any
 

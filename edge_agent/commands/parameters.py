@@ -1,5 +1,6 @@
-"""The parameters of each command, as the MOM sends them in `data` (event model §6). Unknown ones are refused: a command
-must not be carried out without what it does not understand.
+"""The parameters of each command, as the MOM sends them in `data` (event model §6).
+
+Unknown ones are refused: a command must not be carried out without what it says that is not understood here.
 """
 
 from typing import Annotated, Any, Literal

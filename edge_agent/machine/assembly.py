@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from config.model import Config
-from edge_agent.machine import alarms, consumption, cycles, ordering, reporting, shiftwork
+from edge_agent.machine import alarms, consumption, cycles, genealogy, ordering, reporting, shiftwork
 from edge_agent.machine.parts import Part, Team, Wiring, team
 
 BUILDERS: Final[tuple[Callable[[Wiring], Part[Any] | None], ...]] = (
     shiftwork.build,
     ordering.build,
+    genealogy.build,
     alarms.build,
     cycles.build,
     consumption.build,

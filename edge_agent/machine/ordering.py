@@ -36,8 +36,8 @@ from edge_agent.machine.parts import (
     StateBegan,
     Wiring,
 )
+from edge_agent.machine.samples import Held
 
-ORDER_KEYS: Final = ("order_id", "operation", "product", "order_run_id", "batch", "recipe")
 _TAGS: Final = ("product", "batch", "serial", "operators", "tool", "recipe")
 
 
@@ -89,7 +89,7 @@ class Ordering(Part[Work]):
     def __init__(self, wiring: Wiring) -> None:
         options = wiring.options
         self.options = options.orders
-        self.codes: Mapping[str, Mapping[int | str, str]] = {**options.codes}
+        self.codes = {str(role): table for role, table in options.codes.items()}
         self.subject = wiring.machine
         self.group = "main" if "main" in options.counters else next(iter(options.counters), "main")
         tags: dict[str, str] = {}
@@ -231,6 +231,11 @@ class Ordering(Part[Work]):
         ending = Ending("suspended") if run is None else self._ending(run, out, None)
         return self.switch(state, job, ending, when, out, values, verified=known is not None), True
 
+    def differs(self, state: Work, held: Mapping[str, Held]) -> bool:
+        """Whether the order's tag, as held now, names another order than was known."""
+        key = self.tags.get("order")
+        return key is not None and key in held and held[key].value != state.said.get("order")
+
     def _ending(self, run: Run, out: Desk, reason: str | None) -> Ending:
         """An order that has its quantity is completed; one that is left before is suspended for the next one."""
         why = self.reason(run, out, reason or "")
@@ -273,15 +278,19 @@ class Ordering(Part[Work]):
         for group, delta in moved.items():
             out.correct(group, delta, when.at)
         run = state.run.id if state.run is not None else None
-        later = [one._replace(run=run) if one.at.mono > when.at.mono else one for one in state.booked]
+        was = old.id if old is not None else None
+        later = [
+            one._replace(run=run) if one.run == was and one.at.mono > when.at.mono else one for one in state.booked
+        ]
         idle = state.piece if self.gap and old is not None and job is not None else None
         return state._replace(booked=tuple(later), idle=idle)
 
     def _moved(self, state: Work, at: Instant, out: Desk) -> Mapping[str, Mapping[str, int]]:
         """Counts that were published for what came before, but belong to what came at `at`, by group."""
         moved: dict[str, dict[str, int]] = {}
+        run = state.run.id if state.run is not None else None
         for one in state.booked:
-            if one.at.mono > at.mono and at.mono < out.now.mono:
+            if one.run == run and one.at.mono > at.mono and at.mono < out.now.mono:
                 own = moved.setdefault(one.group, {})
                 for member, n in one.delta.items():
                     own[member] = own.get(member, 0) + n
@@ -437,7 +446,8 @@ class Ordering(Part[Work]):
             return state
         at = Instant(event.time, out.now.mono - (out.now.wall - event.time))
         moved = {member: int(n) for member, n in data.delta.items()}
-        new = Booked(at, data.counter, moved, state.run.id if state.run is not None else None)
+        run = (event.ctx or {}).get("order_run_id")
+        new = Booked(at, data.counter, moved, run if isinstance(run, str) else None)
         return state._replace(booked=orders.remember(state.booked, new, out.now.mono - self.history))
 
     def _piece(self, state: Work, fact: Counted, out: Desk) -> Work:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from drivers.base import Quality, Reading, Value
 from edge_agent.clock import Instant
-from edge_agent.machine import counters, gaps
+from edge_agent.machine import claims, counters, gaps
 from edge_agent.machine.counters import Group
 from edge_agent.machine.deciding import Deciding
 from edge_agent.machine.gaps import Gap, covering
@@ -178,6 +178,7 @@ class Watching(Deciding):
         quality = gap.worst or "none"
         counted = "count" in affects
         self._gap_event(gap.since, gap.back, gap.cause, affects, quality if counted else None, delta or None)
+        claims.flush_gap(self, gap.since, sorted(touched))
         self._flush()
         if self.team.parts:
             self._tell_closed(key, gap, gap.back)

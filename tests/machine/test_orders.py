@@ -52,8 +52,18 @@ def test_an_order_of_the_mom_runs_from_start_to_stop_with_its_own_totals() -> No
     started = next(event for event in events if event["type"] == "order.started")
     completed = next(event for event in events if event["type"] == "order.completed")
     assert started["order_run_id"] == completed["order_run_id"] == started["story"] == RUN_1
-    assert (started["time"], started["verified"], started["job_state"], started["origin"]) == (11, True, "running", "mom")
-    assert (started["product"], started["planned_qty"], started["uom"], started["ideal_cycle_s"]) == ("BRKT", 3, "H87", 2)
+    assert (started["time"], started["verified"], started["job_state"], started["origin"]) == (
+        11,
+        True,
+        "running",
+        "mom",
+    )
+    assert (started["product"], started["planned_qty"], started["uom"], started["ideal_cycle_s"]) == (
+        "BRKT",
+        3,
+        "H87",
+        2,
+    )
     assert completed["totals"] == {"total": 4}
     assert (completed["job_state"], completed["end_reason"]) == ("ended", "qty_reached")
     assert (completed["times"].apt_s, completed["times"].adet_s) == (19, 0)
@@ -99,7 +109,17 @@ def test_an_urgent_order_suspends_the_running_one_in_one_story() -> None:
         "order",
     )
 
-    names = ("type", "order_id", "order_run_id", "story", "change", "prev_order_id", "job_state", "totals", "verified")
+    names = (
+        "type",
+        "order_id",
+        "order_run_id",
+        "story",
+        "change",
+        "prev_order_id",
+        "job_state",
+        "totals",
+        "verified",
+    )
     assert some(events, *names) == [
         ("order.started", "WO-1", RUN_1, RUN_1, None, None, "running", None, True),
         ("order.changed", "WO-1", RUN_1, RUN_2, "suspended", None, "interrupted", {"total": 3}, True),
