@@ -13,6 +13,7 @@ _FIELDS = {
     "downtime.updated": ("class", "category", "duration_s"),
     "downtime.ended": ("class", "category", "duration_s"),
     "production.counted": ("counter", "delta", "cause", "flags"),
+    "kpi.window": ("rev", "coverage"),
     "data.gap": ("cause", "count_recovered"),
     "data.loss": ("lost_stream", "seq_from", "seq_to", "cause"),
     "measurement.sampled": ("set", "values"),
@@ -33,6 +34,10 @@ def summary(event: Wire) -> str:
     """The telling fields, without the type."""
     data = event.get("data", {})
     said = [f"{key}={plain(data[key])}" for key in _FIELDS.get(short_type(event), ()) if key in data]
+    window, figures = data.get("window"), data.get("kpi", {})
+    if isinstance(window, Mapping):
+        said.insert(0, f"{window['basis']}={window['id']}")
+        said += [f"{key}={figures[key]:.4f}" for key in ("availability", "oee") if key in figures]
     reason = data.get("reason")
     if isinstance(reason, Mapping):
         said.append(f"reason={plain(reason.get('text') or reason.get('code'))}")

@@ -3,9 +3,11 @@
 import pytest
 
 from edge_agent.clock import SECOND, parse_rfc3339
+from edge_agent.events.codec import machine_encoder
 from edge_agent.replay.drive import Drive
 from edge_agent.replay.timeline import Reader
 from tests.machine.stories import config, flat, machine, some, story
+from tests.schema_check import check_message
 
 H = 3600
 EARLY = {"name": "A", "start": "06:00", "end": "14:00"}
@@ -315,3 +317,17 @@ def test_a_clock_that_jumps_over_an_hour_leaves_that_hour_unknown():
 
 def test_without_shifts_there_are_no_windows_of_shifts():
     assert story(config(PRESS, TAGS), [{"at": "0s", **RUNNING}], 4000, "kpi") == []
+
+
+def test_windows_fit_their_schema_on_the_wire():
+    made = press("shift", "hour", "order", breaks=[LUNCH], maintenance=[SERVICE], **ORDERS)
+    encoder = machine_encoder(made, "press", "mlu4idc09c7x")
+    wall = parse_rfc3339("2026-03-02T00:00:00Z")
+    lines = Reader(made.devices, "press", wall).read(worked_example())
+
+    played = Drive([machine(made)], made.devices, start=wall).play(lines, round(clock(14.5) * SECOND))
+    sent = [encoder.encode(one.event) for one in played if one.event.data.TYPE == "kpi.window"]
+
+    assert len(sent) > 9
+    for message in sent:
+        check_message(message.topic, message.body)
