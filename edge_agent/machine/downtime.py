@@ -151,6 +151,8 @@ def start(
         category = by_calendar
     elif planned and category not in _PLANNED:
         category = (Category.PLANNED_MAINTENANCE if state == "maintenance" else Category.PLANNED_OTHER).value
+    elif plan.options.orders is not None and order is None and cause is None and state in ("idle", "stopped"):
+        category = Category.NO_ORDER.value
     episode = Downtime(
         f"dt-{out.production_id()}",
         1,

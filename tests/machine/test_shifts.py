@@ -209,3 +209,19 @@ def test_a_downtime_over_a_night_shift_has_three_shifts_in_local_time():
     *_, ended = story(press(calendar), given, clock(31), "downtime")
 
     assert [segment.shift for segment in ended["segments"]] == ["2026-03-02/B", "2026-03-02/N", "2026-03-03/A"]
+
+
+def test_a_machine_that_stands_without_an_order_has_none():
+    orders = {"orders": {"authority": "plc", "tag": "order"}}
+    given = [
+        {"at": "0s", "status": 2, "fault": 0, "total": 0, "order": "WO-1"},
+        {"at": "60s", "status": 1},
+        {"at": "90s", "status": 2},
+        {"at": "100s", "order": ""},
+        {"at": "110s", "status": 1},
+        {"at": "130s", "status": 2},
+    ]
+
+    events = story(config({**PRESS, **orders}, {**TAGS, "order": "string"}), given, 200, "downtime.started")
+
+    assert some(events, "category", "planned") == [("unclassified", "unplanned"), ("no_order", "undecided")]
