@@ -83,7 +83,8 @@ def test_one_id_for_two_commands_is_refused() -> None:
         ({"name": "plc.write", "setpoint": "x", "value": 1}, "command.rejected", "unavailable"),
         ({"name": "calendar.set"}, "command.rejected", "unavailable"),
         ({"name": "snapshot.request"}, "command.rejected", "unavailable"),
-        ({"name": "downtime.split", "downtime_id": "x", "at": "9s", "effective_at": "90s"}, "command.rejected", "invalid"),
+        ({"name": "downtime.split", "downtime_id": "x", "at": "9s", "effective_at": "9min"},
+         "command.rejected", "invalid"),
     ],
 )  # fmt: skip
 def test_what_must_not_be_carried_out_is_answered_and_does_nothing(
