@@ -7,7 +7,6 @@ import pytest
 
 from config.errors import ConfigFaults
 from edge_agent.cli.loading import read
-from tests.schema_check import check_message
 
 LINK = re.compile(r"\]\(([^)#\s]+)")
 REGISTRIES = ("pypi" + ".org", "files.python" + "hosted", "registry." + "npmjs", "deb." + "debian")
@@ -46,8 +45,3 @@ def test_no_file_names_a_package_registry(repository):
         text = file.read_text(encoding="utf-8", errors="ignore") if file.is_file() else ""
         named += [f"{file.relative_to(repository)}: {host}" for host in REGISTRIES if host in text]
     assert named == []
-
-
-def test_the_event_in_the_documents_is_as_the_schema_says(repository):
-    (block,) = re.findall(r"^```json\n(.*?)^```", (repository / "docs/events.md").read_text("utf-8"), re.M | re.S)
-    check_message("ea/v1/demo/hall-1/line-1/press-1/evt/production", block.encode())

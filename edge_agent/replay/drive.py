@@ -61,7 +61,7 @@ class Drive:
         start: Micros,
         subject: Callable[[str], str] = str,
         version: str = "replay",
-        config_hash: str = "",
+        config_hash: str = "replay",
     ) -> None:
         self.machines = {machine.name: machine for machine in machines}
         self.states: dict[str, State] = {}
