@@ -115,6 +115,43 @@ def test_what_was_set_for_a_time_goes_and_the_tag_stands_again(killed: bool) -> 
     ]
 
 
+def test_the_mom_sets_the_mode_for_a_time() -> None:
+    given = [
+        {**RUNS, **NOTHING, "status": 1},
+        {"at": "5s", "status": 2},
+        set_context("20s", mode="setup", ttl="30s"),
+        set_context("100s", mode="maintenance"),
+        {"at": "110s", "agent": "killed"},
+        {"at": "115s", "agent": "started"},
+        set_context("150s", mode="production"),
+    ]
+    events = story(config(MACHINE, ALL_TAGS), given, 200, "state")
+
+    assert some(events[1:], "time", "state", "mode", "rule", "trigger") == [
+        (5, "running", "production", "enum", "tag"),
+        (20, "setup", "setup", "command", "command"),
+        (50, "running", "production", "enum", "command"),
+        (100, "maintenance", "maintenance", "command", "command"),
+        (105, "unknown", "maintenance", "validity", "agent_restart"),
+        (115, "maintenance", "maintenance", "command", "agent_restart"),
+        (150, "running", "production", "enum", "command"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"mode": {"from": "tool", "map": {0: "production"}}}, "conflict"),
+        ({"orders": {"authority": "mom", "changeover": "order_gap"}}, "conflict"),
+        ({"state": None}, "unavailable"),
+    ],
+)
+def test_a_mode_that_has_another_source_is_not_set_by_command(more: dict[str, Any], code: str) -> None:
+    given = [{**RUNS, **NOTHING}, set_context("10s", mode="setup")]
+
+    assert story(config({**MACHINE, **more}, ALL_TAGS), given, 20, "command")[-1]["code"] == code
+
+
 def test_a_time_that_is_set_again_begins_anew() -> None:
     given = [{**RUNS, **NOTHING}, set_context("10s", tool="X", ttl=60), set_context("40s", tool="Y", ttl=60)]
 
