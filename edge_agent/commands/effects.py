@@ -40,19 +40,33 @@ def _split(step: "Step", asked: parameters.Split, command: Command) -> Done:
 
 
 def _set_context(step: "Step", asked: parameters.ContextSet, command: Command) -> Done:
-    part, state = order_effects.ordering(step)
+    part, state = order_effects.settled(step)
     given = asked.model_fields_set - {"ttl", "mode"}
-    if asked.mode is not None:
-        raise Refused("unavailable", "the mode of this machine cannot be set by command")
-    if not given:
+    if not given and asked.mode is None:
         raise Refused("invalid", "nothing to set is given")
+    if asked.mode is not None:
+        _may_set_mode(step, asked.mode)
     values: dict[str, Word | None] = {key: getattr(asked, key) or None for key in given}
     until = None
     if asked.ttl is not None:
         until = Instant(step.now.wall + asked.ttl, step.now.mono + asked.ttl)
-    state = part.set_by_mom(state, values, until, When(step.now), step)
-    order_effects.put(step, state)
+    with step.hushed():
+        state = part.set_by_mom(state, values, until, When(step.now), step)
+        if asked.mode is not None:
+            state = part.set_mode(state, asked.mode, until, step)
+        order_effects.put(step, state)
     return Done({"rev": (step.ctx or {}).get("rev", 0)})
+
+
+def _may_set_mode(step: "Step", mode: str) -> None:
+    """One source of the mode, and of change-overs, per machine."""
+    options = step.plan.options
+    if options.state is None:
+        raise Refused("unavailable", "this machine has no state, so it has no mode")
+    if options.mode is not None:
+        raise Refused("conflict", f"the mode of this machine is set by its tag {options.mode.source}")
+    if mode == "setup" and options.orders is not None and options.orders.changeover == "order_gap":
+        raise Refused("conflict", "change-overs of this machine are found between orders (changeover: order_gap)")
 
 
 def _ack(step: "Step", asked: parameters.AlarmAck, command: Command) -> Done:

@@ -22,6 +22,13 @@ def ordering(step: "Step") -> tuple[Ordering, Work]:
     return part, state
 
 
+def settled(step: "Step") -> tuple[Ordering, Work]:
+    """The same, when all counts that wait have been published and heard."""
+    step.flush_for_order()
+    step.tell_all()
+    return ordering(step)
+
+
 def put(step: "Step", state: Work) -> None:
     step.parts = {**step.parts, Ordering.name: state}
 
@@ -58,8 +65,9 @@ def start(step: "Step", asked: OrderStart, command: Command) -> Done:
     if run is not None and asked.mode == "start":
         ending = Ending("completed", part.reason(run, step, "superseded"))
     job = known or Job(asked.order_id, asked.operation)
-    state = part.switch(state, job, ending, when, step, verified=known is not None)
-    put(step, state)
+    with step.hushed():
+        state = part.switch(state, job, ending, when, step, verified=known is not None)
+        put(step, state)
     assert state.run is not None
     return Done({"order_id": job.order_id, "order_run_id": state.run.id})
 
@@ -69,12 +77,13 @@ def stop(step: "Step", asked: OrderStop, command: Command) -> Done:
     run = _running(state, asked.order_id)
     when = _when(step, part, state, command)
     reason = part.reason(run, step, "command") if asked.as_ == "completed" else "command"
-    put(step, part.switch(state, None, Ending(asked.as_, reason), when, step))
+    with step.hushed():
+        put(step, part.switch(state, None, Ending(asked.as_, reason), when, step))
     return Done({"order_id": run.job.order_id, "order_run_id": run.id})
 
 
 def update(step: "Step", asked: OrderUpdate, command: Command) -> Done:
-    part, state = ordering(step)
+    part, state = settled(step)
     given: dict[str, Any] = {key: getattr(asked, key) for key in asked.model_fields_set - {"order_id", "operation"}}
     if not given:
         raise Refused("invalid", "nothing to change is given")
@@ -92,7 +101,8 @@ def update(step: "Step", asked: OrderUpdate, command: Command) -> Done:
         job = run.job._replace(**given)
         if job != run.job:
             what = "quantity" if job.planned_qty != run.job.planned_qty else "relabelled"
-            put(step, part.relabel(state, job, what, When(step.now), step))
+            with step.hushed():
+                put(step, part.relabel(state, job, what, When(step.now), step))
     return Done({"order_id": asked.order_id})
 
 
@@ -110,7 +120,7 @@ def revoke(step: "Step", asked: OrderRevoke, command: Command) -> Done:
 
 
 def _authorised(step: "Step") -> tuple[Ordering, Work]:
-    part, state = ordering(step)
+    part, state = settled(step)
     if part.options is None:
         raise Refused("unavailable", "this machine has no orders; write orders: {authority: mom}")
     if part.authority != "mom":

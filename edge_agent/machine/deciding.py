@@ -50,6 +50,12 @@ class Deciding(Frame):
         if current is None or current.blind or debounce(self.plan, verdict.state) == 0:
             self._commit(candidate, at)
 
+    def set_mode(self, mode: str | None, at: Instant) -> None:
+        self._flush()
+        self.mode = mode
+        self.out.store = True
+        self._evaluate(at, "agent", "command", self._parts())
+
     def last_seen(self) -> Instant | None:
         """The last time all devices that the state hangs on had been seen before this step."""
         devices = [self.was.devices.get(name) for name, plan in self.plan.devices.items() if plan.state]

@@ -4,7 +4,8 @@ A frame lives for one call; it starts from one immutable state and `finish` puts
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final, Self
 
 from drivers.base import Value
@@ -73,6 +74,7 @@ class Frame:
         self._published = 0
         self._shelved = 0
         self.archive = state.archive
+        self.mode = state.mode
 
     def finish(self) -> Outcome:
         out, was = self.out, self.was
@@ -96,6 +98,7 @@ class Frame:
             out.earlier,
             out.order_totals,
             self.archive,
+            self.mode,
             self.parts,
             self.causes,
         )
@@ -141,6 +144,15 @@ class Frame:
                 self.expect(fact.at)
             self._note_published()
         self._telling = False
+
+    @contextmanager
+    def hushed(self) -> Iterator[None]:
+        """While a part works outside of `take`, what it tells waits, or it would be told of it in its old state."""
+        before, self._telling = self._telling, True
+        try:
+            yield
+        finally:
+            self._telling = before
 
     def _first_out(self, cause: Cause) -> None:
         """An alarm that may be why the machine stands, or why it is about to."""
@@ -212,6 +224,10 @@ class Frame:
     def correct(self, group: str, delta: Mapping[str, int], since: Instant) -> None:
         known = self.groups[group]
         self._set_group(group, counters.declare(known, group, delta, self.out, "correction", since))
+
+    def set_mode(self, mode: str | None, at: Instant) -> None:
+        """The mode as the MOM sets it, None for no more."""
+        raise NotImplementedError
 
     def set_up_between(self, start: Instant, end: Instant) -> None:
         explaining.set_up_between(self, start, end)

@@ -93,7 +93,7 @@ class Machine:
             )
             return step.finish()
         parts, anew = self._parts(known, rebuild, now)
-        state = self._adapt(known, now)._replace(parts=parts, causes=known.causes, archive=archive)
+        state = self._adapt(known, now)._replace(parts=parts, causes=known.causes, archive=archive, mode=known.mode)
         before, after = known.fingerprints, self._plan.fingerprints
         cause = "config_change" if before.get("state") != after["state"] else "agent_down"
         step = self._step(state, now)

@@ -150,6 +150,9 @@ class Ordering(Part[Work]):
         gone = [key for key, until in state.until.items() if until.mono <= at.mono]
         state = state._replace(until={key: until for key, until in state.until.items() if key not in gone})
         out.keep()
+        if "mode" in gone:
+            gone.remove("mode")
+            out.set_mode(None, at)
         values = {key: self._word(key, state.said, out) for key in gone}
         return self._take_back(state, values, When(at), out)
 
@@ -416,6 +419,11 @@ class Ordering(Part[Work]):
         if until is None:
             return state
         return state._replace(until={**state.until, **dict.fromkeys(values, until)})
+
+    def set_mode(self, state: Work, mode: str, until: Instant | None, out: Desk) -> Work:
+        out.set_mode(None if mode == "production" else mode, out.now)
+        others = {key: at for key, at in state.until.items() if key != "mode"}
+        return state._replace(until=others if until is None else {**others, "mode": until})
 
     def _change(self, state: Work, values: Mapping[str, Word | None], when: When, out: Desk) -> Work:
         made = change(out.ctx, values)

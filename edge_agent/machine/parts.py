@@ -254,6 +254,9 @@ class Desk(Protocol):
     def correct(self, group: str, delta: Mapping[str, int], since: Instant) -> None:
         """Publish counts again under another order; two of them cancel out."""
 
+    def set_mode(self, mode: str | None, at: Instant) -> None:
+        """The mode as the MOM sets it from `at` on, None for no more."""
+
     def set_up_between(self, start: Instant, end: Instant) -> None:
         """Downtimes that began in a change-over are set-up."""
 

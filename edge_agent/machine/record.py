@@ -20,8 +20,8 @@ class MachineState(NamedTuple):
     key. `past`: key → (monotonic µs, value) for `avg`. `gaps`: open ones, by device or key. `orphans`: totals of
     counters that are not configured now. `warned`: code and kind → (monotonic µs, held back since). `wake`: the
     first timer, monotonic µs. `ctx`: the context on every event; `earlier`: what it was, newest first.
-    `order_totals`: what the open order run has got. `archive`: stored as a row of its own. `parts`: the state of
-    each part, by its name. `causes`: recent alarms that may be why the machine stands."""
+    `order_totals`: what the open order run has got. `archive`: stored as a row of its own. `mode`: as the MOM set
+    it. `parts`: the state of each part, by its name. `causes`: recent alarms that may be why the machine stands."""
 
     at: Instant
     seq_p: int = 1
@@ -41,5 +41,6 @@ class MachineState(NamedTuple):
     earlier: tuple[Revision, ...] = ()
     order_totals: Counts | None = None
     archive: Archive = Archive()
+    mode: str | None = None
     parts: Mapping[str, Any] = {}
     causes: tuple[Cause, ...] = ()

@@ -57,6 +57,7 @@ class Saved(NamedTuple):
     order_totals: Counts | None
     parts: Mapping[str, SavedPart]
     causes: tuple[Cause, ...]
+    mode: str | None
 
 
 class Unreadable(ValueError):
@@ -85,6 +86,7 @@ def dump(state: MachineState, fingerprints: Mapping[str, str], parts: Sequence[P
         state.order_totals,
         {part.name: SavedPart(part.fingerprint, part.dump(state.parts[part.name])) for part in parts},
         state.causes,
+        state.mode,
     )
     return _encode(saved).encode()
 

@@ -43,8 +43,9 @@ class Step(Watching):
 
     def _part(self, name: str, at: Instant) -> None:
         part = next(part for part in self.team.timed if part.name == name)
-        new = part.fire(self.parts[name], at, self)
-        self.parts = {**self.parts, name: new}
+        with self.hushed():
+            new = part.fire(self.parts[name], at, self)
+            self.parts = {**self.parts, name: new}
 
     def _fire(self, kind: str, key: str, at: Instant) -> None:
         if kind == "device":

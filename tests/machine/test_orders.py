@@ -331,6 +331,24 @@ def test_a_change_dated_in_the_past_books_the_pieces_again() -> None:
     assert events[4]["totals"] == {"total": 3}
 
 
+def test_pieces_that_were_not_yet_published_are_booked_again_too() -> None:
+    events = story(
+        config(MOM),
+        [
+            RUNS,
+            ask("10s", "order.start", order_id="A"),
+            {"at": "20s", "total": 103},
+            {"at": "40s", "total": 105},
+            ask("41s", "order.start", order_id="B", effective_at="30s"),
+        ],
+        100,
+        "order",
+        "production",
+    )
+
+    assert counted(events) == [("A", 3, 3), ("A", 2, 5), ("A", -2, 3), ("B", 2, 2)]
+
+
 def test_a_change_too_far_in_the_past_is_refused_and_changes_nothing() -> None:
     events = story(
         config(MOM),
