@@ -174,6 +174,12 @@ class TagOptions(Options):
     """Added after `scale`."""
     deadband: float | None = None
     """Changes smaller than this are not reported, in the tag's unit after scaling."""
+    target: float | None = None
+    """What the value should be; sample sets judge it."""
+    lo: float | None = None
+    """Least value that is in order."""
+    hi: float | None = None
+    """Greatest value that is in order."""
     scan: Annotated[Duration, between("1ms", "1d")] | None = None
     """How often the tag is read; default: that of the device."""
 

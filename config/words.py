@@ -102,7 +102,7 @@ def of_type(kinds: Collection[str], path: Sequence[Any], value: Any) -> Problem:
         word = str(value).lower()
         said = "true" if word in ("yes", "on", "y", "1") else "false" if word in ("no", "off", "n", "0") else ""
         fix = f"write {said}" if said else ""
-    elif "a list" in wanted and isinstance(value, str | int | float):
+    elif "a list" in wanted and isinstance(value, str | int | float) and "\n" not in str(value):
         fix = f"write [{value}]"
     elif isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d+)?", value):
         fix = f"write {value} without quotes"

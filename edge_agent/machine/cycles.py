@@ -17,6 +17,7 @@ from edge_agent.machine import expressions
 from edge_agent.machine.expressions import Uncertain
 from edge_agent.machine.parts import (
     Counted,
+    CycleBegan,
     CycleEnded,
     Desk,
     Fact,
@@ -144,6 +145,7 @@ class Cycles(Part[CycleState]):
             if state.began is not None and self._end is None:
                 return self._ended(state, at, basis, out, goes_on=True)
             state = _begin(state, at)
+            out.tell(CycleBegan(at))
         return state
 
     def _counts(self, state: CycleState, fact: Counted) -> CycleState:

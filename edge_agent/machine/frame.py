@@ -15,13 +15,15 @@ from edge_agent.machine import counters, downtime, explaining, firstout
 from edge_agent.machine.archive import with_downtimes
 from edge_agent.machine.contracts import Outcome
 from edge_agent.machine.counters import Group
-from edge_agent.machine.measurements import SetPlan
+from edge_agent.machine.measurements import Mark
 from edge_agent.machine.out import Counts, Ctx, Out, Revision
 from edge_agent.machine.parts import (
     Boundary,
     Cause,
     ContextBegan,
     Counted,
+    CycleBegan,
+    CycleEnded,
     Fact,
     OrderBegan,
     Published,
@@ -31,7 +33,9 @@ from edge_agent.machine.parts import (
 from edge_agent.machine.plan import Plan
 from edge_agent.machine.record import MachineState
 from edge_agent.machine.registers import Booked
+from edge_agent.machine.sample_sets import SetPlan
 from edge_agent.machine.saved import dump_archive
+from edge_agent.machine.state import View
 
 REVISIONS: Final = 8
 """Older contexts that are kept for events dated back over a change."""
@@ -69,6 +73,7 @@ class Frame:
         self.parts = state.parts
         self.causes = state.causes
         self.counted: set[tuple[str, str]] = set()
+        self.marks: list[Mark] = []
         self._facts: deque[Fact] = deque()
         self._telling = False
         self._published = 0
@@ -135,6 +140,8 @@ class Frame:
             fact = self._facts.popleft()
             if type(fact) is Cause:
                 self._first_out(fact)
+            else:
+                self._mark(fact)
             for part in self.team.hearing(fact):
                 old = self.parts[part.name]
                 new = part.take(old, fact, self)
@@ -145,6 +152,18 @@ class Frame:
             self._note_published()
         self._telling = False
 
+<<<<<<< /tmp/mine/edge_agent/machine/frame.py
+    def _mark(self, fact: Fact) -> None:
+        """Where sample sets are to be taken."""
+        if isinstance(fact, CycleEnded):
+            self.marks.append(Mark("cycle", fact.at, cycle_id=fact.cycle_id))
+        elif isinstance(fact, CycleBegan):
+            self.marks.append(Mark("cycle", fact.at, began=True))
+        elif isinstance(fact, ContextBegan):
+            before = fact.before or {}
+            if (fact.ctx or {}).get("batch") != before.get("batch"):
+                self.marks.append(Mark("batch", fact.at, began="batch" not in before, ctx=before))
+=======
     @contextmanager
     def hushed(self) -> Iterator[None]:
         """While a part works outside of `take`, what it tells waits, or it would be told of it in its old state."""
@@ -153,6 +172,7 @@ class Frame:
             yield
         finally:
             self._telling = before
+>>>>>>> /tmp/theirs.py
 
     def _first_out(self, cause: Cause) -> None:
         """An alarm that may be why the machine stands, or why it is about to."""
@@ -200,6 +220,9 @@ class Frame:
 
     def keep(self) -> None:
         self.out.store = True
+
+    def view(self, at: Instant) -> View:
+        return View(self.held, self.devices, self.past, at)
 
     def flush(self, to: Instant | None = None) -> None:
         self._flush(to)

@@ -17,11 +17,12 @@ from edge_agent.machine.archive import Archive
 from edge_agent.machine.assembly import assemble
 from edge_agent.machine.contracts import NO_ROWS, Outcome, State
 from edge_agent.machine.counters import Group, flush
-from edge_agent.machine.measurements import SetState, prepare
+from edge_agent.machine.measurements import SetState
 from edge_agent.machine.parts import Part, Rebuild, Resumed, StateBegan
 from edge_agent.machine.plan import plan
 from edge_agent.machine.record import MachineState
 from edge_agent.machine.registers import Register
+from edge_agent.machine.sample_sets import prepare
 from edge_agent.machine.samples import Device
 from edge_agent.machine.state import GROUPS
 from edge_agent.machine.step import Step
@@ -34,7 +35,7 @@ class Machine:
         self.name = name
         self._epoch = epoch
         self._team = assemble(config, name)
-        self._plan = plan(config, name, self._team.feeds())
+        self._plan = plan(config, name, self._team.feeds(), self._team.windows())
         self._sets = prepare(config, name)
         self.devices = frozenset(self._plan.devices)
 

@@ -1,76 +1,41 @@
-"""Sample sets: `on: change` publishes what changed in a batch, `every` publishes all values at its interval.
-
-This family carries almost all values, so a set is prepared once: a batch costs a dictionary look-up per value. A
-BAD value is named in `q` and absent from `values`. A set that could grow past 64 KiB is split in parts.
+"""Sample sets: `on: change` publishes what changed in a batch, `every` all values at its interval, `on: cycle` and
+`on: batch` all values as they were at the end of it. With `statistics` an event stands for all samples since the one
+before, or since the cycle began.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from config.model import Config, Measurement
-from drivers.base import Quality, Reading, Value
+from drivers.base import Reading, Value
 from edge_agent.clock import Instant
-from edge_agent.events.types import MeasurementSampled
-from edge_agent.machine.out import Out
+from edge_agent.machine.out import Ctx, Out
+from edge_agent.machine.reduction import Window, add
+from edge_agent.machine.sample_sets import SetPlan
+from edge_agent.machine.sampled import emit, summarise
 from edge_agent.machine.samples import Device
 
-MAX_BYTES: Final = 60 * 1024
-"""Of `values`, `uom`, `q` and `at_ms` of one event; the rest of the envelope is below 4 KiB."""
-_NUMBER_BYTES: Final = 25
-_WORDS: Final = ("good", "uncertain", "bad")
-_tag, _value, _quality, _source = itemgetter(0), itemgetter(1), itemgetter(2), itemgetter(3)
-
-
-class SetPlan(NamedTuple):
-    """`tags`: device → tag → the name it has in the set. `deadband`: name → least change worth an event.
-    `size`: number of names. `large`: some event of the set may exceed `MAX_BYTES`."""
-
-    name: str
-    options: Measurement
-    tags: Mapping[str, Mapping[str, str]]
-    units: Mapping[str, str]
-    deadband: Mapping[str, float]
-    uncertainty: float
-    size: int
-    large: bool
+_tag = itemgetter(0)
 
 
 class SetState(NamedTuple):
-    """`next`: monotonic µs of the next interval event. `sent`: last published values of names with a deadband."""
+    """`next`: monotonic µs of the next interval event. `sent`: last published values of names with a deadband.
+    `window`: samples since then, for statistics."""
 
     next: int | None = None
     sent: Mapping[str, Value] = {}
+    window: Window = Window()
+    since: Instant | None = None
 
 
-def prepare(config: Config, machine: str) -> tuple[SetPlan, ...]:
-    """The sample sets of a machine."""
-    options = config.machines[machine]
-    plans = []
-    for name, measured in options.measurements.items():
-        tags: dict[str, dict[str, str]] = {}
-        units: dict[str, str] = {}
-        deadband: dict[str, float] = {}
-        size, period = 0, 0
-        for ref in measured.tags:
-            device, tag = config.resolve(machine, ref)
-            tags.setdefault(device, {})[tag] = ref
-            described = config.devices[device].tags[tag]
-            unit = getattr(described, "unit", None)
-            if unit is not None and options.inline_units:
-                units[ref] = unit
-                size += len(ref) + len(unit) + 6
-            band = measured.deadband if measured.deadband is not None else getattr(described, "deadband", None)
-            if band:
-                deadband[ref] = band
-            numeric = config.devices[device].value_type(tag) != "string"
-            size += 2 * len(ref) + 26 + (_NUMBER_BYTES if numeric else MAX_BYTES)
-            period = max(period, config.devices[device].period(tag))
-        plans.append(
-            SetPlan(name, measured, tags, units, deadband, period / 1_000_000, len(measured.tags), size > MAX_BYTES)
-        )
-    return tuple(plans)
+class Mark(NamedTuple):
+    """A cycle or batch ended (or began: nothing is published then). `ctx`: what the sample belongs to."""
+
+    trigger: str
+    at: Instant
+    began: bool = False
+    cycle_id: str | None = None
+    ctx: Ctx | None = None
 
 
 def changed(
@@ -105,7 +70,7 @@ def changed(
         if plan.deadband:
             layer, sent = _outside(plan, names, layer, sent)
         if layer:
-            _emit(plan, names, layer, "change", now, out, agent_time=agent_time)
+            emit(plan, names, layer, "change", now, out, agent_time=agent_time)
     return state if sent is state.sent else state._replace(sent=sent)
 
 
@@ -152,6 +117,8 @@ def interval(
     gone = frozenset(lost)
     every = plan.options.every
     assert every is not None
+    if plan.options.statistics:
+        return _reduced(plan, state, every, at, out)
     known = {device: devices[device].last for device in plan.tags if device in devices and device not in gone}
     readings = [
         last[tag] if len(plan.tags) == 1 else last[tag]._replace(tag=name)
@@ -164,118 +131,48 @@ def interval(
     names = (
         next(iter(plan.tags.values())) if len(plan.tags) == 1 else {reading[0]: reading[0] for reading in readings}
     )
-    _emit(plan, names, readings, "interval", at, out, agent_time=True)
+    emit(plan, names, readings, "interval", at, out, agent_time=True)
     return state._replace(next=at.mono + every)
 
 
-def _emit(
+def gather(plan: SetPlan, state: SetState, device: str, readings: Sequence[Reading], at: Instant) -> SetState:
+    """The samples of a batch go into the window."""
+    names = plan.tags.get(device)
+    if names is None:
+        return state
+    window = add(state.window, names, readings)
+    return state._replace(window=window, since=state.since or at)
+
+
+def at_mark(
     plan: SetPlan,
-    names: Mapping[str, str],
-    readings: Sequence[Reading],
-    trigger: str,
-    now: Instant,
+    state: SetState,
+    mark: Mark,
+    values: Mapping[str, Mapping[str, Reading]],
     out: Out,
-    *,
-    agent_time: bool,
-) -> None:
-    if not _finite(readings):
-        readings = [one if _finite((one,)) else one._replace(value=None, quality=Quality.BAD) for one in readings]
-    base, offsets, basis = now.wall, None, "agent"
-    if not agent_time:
-        base, offsets, basis = _times(names, readings, now)
-    if not any(map(_quality, readings)):
-        words = map(names.__getitem__, map(_tag, readings))
-        values: dict[str, Value] = dict(zip(words, map(_value, readings), strict=True))
-        quality, q = "good", None
-    else:
-        values = {names[reading[0]]: reading[1] for reading in readings if reading[1] is not None}
-        usual = min(map(_quality, readings))
-        quality = _WORDS[usual]
-        q = {names[reading[0]]: _WORDS[reading[2]] for reading in readings if reading[2] != usual}
-    parts = _parts(plan, names, readings) if plan.large else None
-    if parts is None or len(parts) == 1:
-        out.measurement(base, _event(plan, trigger, values, quality, q, offsets, basis, None, None))
-        return
-    for number, group in enumerate(parts, 1):
-        some = {name: values[name] for name in group if name in values}
-        some_q = {name: q[name] for name in group if name in q} if q else None
-        some_at = {name: offsets[name] for name in group if name in offsets} if offsets else None
-        out.measurement(base, _event(plan, trigger, some, quality, some_q, some_at, basis, number, len(parts)))
+) -> SetState:
+    """The end of a cycle or batch. `values`: device → tag → its reading then."""
+    if plan.options.statistics:
+        if not mark.began:
+            summarise(plan, state.window, state.since, mark.trigger, mark.at, out, mark.cycle_id, mark.ctx)
+        return state._replace(window=Window(), since=mark.at)
+    readings = [
+        last[tag]._replace(tag=name)
+        for device, last in values.items()
+        for tag, name in plan.tags.get(device, {}).items()
+        if tag in last
+    ]
+    if readings and not mark.began:
+        names = {reading[0]: reading[0] for reading in readings}
+        emit(plan, names, readings, mark.trigger, mark.at, out, agent_time=True, cycle_id=mark.cycle_id, ctx=mark.ctx)
+    return state
 
 
-def _finite(readings: Sequence[Reading]) -> bool:
-    """Whether every number can be written; there is no NaN in JSON."""
-    try:
-        return math.isfinite(sum(map(_value, readings)))
-    except TypeError:
-        return all(not isinstance(reading[1], float) or math.isfinite(reading[1]) for reading in readings)
-
-
-def _event(
-    plan: SetPlan,
-    trigger: str,
-    values: Mapping[str, Value],
-    quality: str,
-    q: Mapping[str, str] | None,
-    at_ms: Mapping[str, float] | None,
-    basis: str,
-    part: int | None,
-    parts: int | None,
-) -> MeasurementSampled:
-    units = plan.units
-    if units and len(values) < plan.size:
-        units = {name: units[name] for name in values if name in units}
-    return MeasurementSampled(
-        quality=quality,
-        time_basis=basis,
-        time_unc_s=plan.uncertainty,
-        set=plan.name,
-        trigger=trigger,
-        part=part,
-        parts=parts,
-        values=values,
-        q=q or None,
-        at_ms=at_ms or None,
-        uom=units or None,
-    )
-
-
-def _times(
-    names: Mapping[str, str], readings: Sequence[Reading], now: Instant
-) -> tuple[int, dict[str, float] | None, str]:
-    """The newest own time of the readings, and the offsets (ms) of those that differ by a millisecond or more."""
-    times = set(map(_source, readings))
-    if times == {None}:
-        return now.wall, None, "agent"
-    base: int = max(time for time in times if time is not None)
-    if len(times) == 1:
-        return base, None, "source"
-    newest = base - 1_000
-    offsets = {
-        names[reading[0]]: ((now.wall if source is None else source) - base) / 1_000
-        for reading in readings
-        if (source := reading[3]) is None or source <= newest
-    }
-    return base, offsets, "source"
-
-
-def _parts(plan: SetPlan, names: Mapping[str, str], readings: Sequence[Reading]) -> list[list[str]]:
-    """Names in groups that fit into one event each."""
-    groups: list[list[str]] = [[]]
-    size = 0
-    for reading in readings:
-        name, value = names[reading[0]], reading[1]
-        unit = plan.units.get(name)
-        cost = 2 * len(name) + 26 + (_text_bytes(value) if isinstance(value, str) else _NUMBER_BYTES)
-        cost += len(name) + len(unit) + 6 if unit else 0
-        if size + cost > MAX_BYTES and groups[-1]:
-            groups.append([])
-            size = 0
-        groups[-1].append(name)
-        size += cost
-    return groups
-
-
-def _text_bytes(value: str) -> int:
-    """Upper bound of the text in JSON."""
-    return 2 + 6 * len(value) if len(value) * 6 < MAX_BYTES else 2 + len(value.encode("unicode_escape")) * 2
+def _reduced(plan: SetPlan, state: SetState, every: int, at: Instant, out: Out) -> SetState:
+    """The statistics due at `at`; without a sample since the last ones the timer rests."""
+    if state.next is not None:
+        summarise(plan, state.window, state.since, "interval", at, out)
+        if not state.window.sums and not state.window.others:
+            return SetState()
+        state = SetState()
+    return state._replace(next=at.mono + every, since=at)

@@ -66,8 +66,8 @@ class Out:
         )
         self.seq_p += 1
 
-    def measurement(self, time: int, data: Data) -> None:
-        ctx = self.context_at(time) if self.earlier else self.ctx
+    def measurement(self, time: int, data: Data, ctx: Ctx | None = None) -> None:
+        ctx = (ctx or None) if ctx is not None else self.context_at(time) if self.earlier else self.ctx
         self.events.append(
             Event(lane=Lane.MEASUREMENT, seq=self.seq_m, time=time, recorded=self.now.wall, data=data, ctx=ctx)
         )

@@ -155,6 +155,12 @@ class Cause(NamedTuple):
     snapshot: bool = False
 
 
+class CycleBegan(NamedTuple):
+    """A cycle began; not told when it follows at once on another one."""
+
+    at: Instant
+
+
 class CycleEnded(NamedTuple):
     """A cycle was complete at `at`."""
 
@@ -195,6 +201,7 @@ Fact: TypeAlias = (
     | OrderEnded
     | Boundary
     | Cause
+    | CycleBegan
     | CycleEnded
     | Published
     | Ordered

@@ -88,9 +88,10 @@ class Plan(NamedTuple):
         return key.replace("/", ".", 1)
 
 
-def plan(config: Config, name: str, parts: Mapping[str, frozenset[str]]) -> Plan:
-    """`parts`: word in `affects` → tags that parts hear. Raises ValueError for an expression that does not parse; a
-    checked configuration has none."""
+def plan(config: Config, name: str, parts: Mapping[str, frozenset[str]], past: Mapping[str, int]) -> Plan:
+    """`parts`: word in `affects` → tags that parts hear; `past`: those of which they need the past, µs.
+
+    Raises ValueError for an expression that does not parse; a checked configuration has none."""
     options = config.machines[name]
 
     def key(ref: str) -> str:
@@ -103,7 +104,7 @@ def plan(config: Config, name: str, parts: Mapping[str, frozenset[str]]) -> Plan
         for rule in (state.rules or () if state is not None else ())
     )
     state_keys = {state_key} if state_key is not None else set()
-    windows: dict[str, int] = {}
+    windows = dict(past)
     downtime = options.downtime or DowntimeOptions()
     planned_when = None if downtime.planned_when is None else expressions.parse(downtime.planned_when, key)
     for rule in rules:

@@ -5,23 +5,23 @@ then the sample sets; then timers that its back-dated samples made due. Timers r
 they are called, so a process that was suspended says the same as one that was not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from drivers.base import Batch, Quality, Reading, Value
 from edge_agent.clock import SECOND, Instant
 from edge_agent.commands import decide
-from edge_agent.machine import counters, downtime, measurements
+from edge_agent.machine import counters, downtime
 from edge_agent.machine.gaps import covering
 from edge_agent.machine.parts import Sample, Scanned
 from edge_agent.machine.plan import DevicePlan
 from edge_agent.machine.samples import Device, Held, Moment, arrange, fresh_readings, hold
+from edge_agent.machine.sampling import Sampling
 from edge_agent.machine.state import remember
 from edge_agent.machine.timers import due
 from edge_agent.machine.times import at_mono
-from edge_agent.machine.watching import Watching
 
 
-class Step(Watching):
+class Step(Sampling):
     def advance(self) -> None:
         """Run what is due by now, oldest first, each at its own time."""
         while True:
@@ -32,6 +32,8 @@ class Step(Watching):
             self._fire(first[1], first[2], at_mono(self.now, first[0]))
             if self.team.parts:
                 self.tell_all()
+                if self.marks and self.set_plans:
+                    self.sample()
 
     def _first(self) -> tuple[int, str, str] | None:
         first = due(self.plan, self)
@@ -81,7 +83,7 @@ class Step(Watching):
             assert self.downtime is not None
             self.downtime = downtime.promote(self.plan, self.downtime, at, self.out)
         else:
-            self._interval(int(key), at)
+            self.interval(int(key), at)
 
     def batch(self, batch: Batch) -> None:
         if self.wake is not None and self.wake <= self.now.mono:
@@ -124,11 +126,13 @@ class Step(Watching):
             if plan.state and self.tracked.revisit is not None:
                 self._evaluate(self.now, "agent", "tag", self._parts())
         if kept and self.set_plans:
-            self._changed(batch.device, kept, before, agent_time=device.skewed)
-        if self.set_plans:
-            self._wake()
+            self.changed(batch.device, kept, before, agent_time=device.skewed)
         if self.team.parts:
             self.tell_all()
+        if self.set_plans:
+            if self.marks or any(plan.options.statistics for plan in self.set_plans):
+                self.sample(batch.device, batch.readings, before, agent_time=device.skewed)
+            self.wake_sets()
         self._set_alarm()
 
     def _set_alarm(self) -> None:
@@ -238,31 +242,6 @@ class Step(Watching):
                 if self.now.mono >= suspect.at.mono + found.period:
                     self._count(name, {member: held.value}, self.now, "agent", {member: seen})
                     self.tell(Scanned(self.now, "agent"))
-
-    def _changed(
-        self, device: str, fresh: Sequence[Reading], before: Mapping[str, Reading], *, agent_time: bool
-    ) -> None:
-        states = self.sets
-        for index, plan in enumerate(self.set_plans):
-            if plan.options.on != "change":
-                continue
-            old = states[index]
-            new = measurements.changed(plan, old, fresh, before, device, self.now, self.out, agent_time=agent_time)
-            if new is not old:
-                states = (*states[:index], new, *states[index + 1 :])
-        self.sets = states
-
-    def _wake(self) -> None:
-        """Start the timers of interval sets when there is something to sample."""
-        for index, plan in enumerate(self.set_plans):
-            if plan.options.every is not None and self.sets[index].next is None:
-                self._interval(index, self.now)
-
-    def _interval(self, index: int, at: Instant) -> None:
-        states = self.sets
-        new = measurements.interval(self.set_plans[index], states[index], self.devices, self.gaps, at, self.out)
-        if new is not states[index]:
-            self.sets = (*states[:index], new, *states[index + 1 :])
 
 
 def _alive(device: Device, readings: Sequence[Reading], now: Instant) -> Device:
