@@ -152,7 +152,6 @@ class Frame:
             self._note_published()
         self._telling = False
 
-<<<<<<< /tmp/mine/edge_agent/machine/frame.py
     def _mark(self, fact: Fact) -> None:
         """Where sample sets are to be taken."""
         if isinstance(fact, CycleEnded):
@@ -163,7 +162,7 @@ class Frame:
             before = fact.before or {}
             if (fact.ctx or {}).get("batch") != before.get("batch"):
                 self.marks.append(Mark("batch", fact.at, began="batch" not in before, ctx=before))
-=======
+
     @contextmanager
     def hushed(self) -> Iterator[None]:
         """While a part works outside of `take`, what it tells waits, or it would be told of it in its old state."""
@@ -172,7 +171,6 @@ class Frame:
             yield
         finally:
             self._telling = before
->>>>>>> /tmp/theirs.py
 
     def _first_out(self, cause: Cause) -> None:
         """An alarm that may be why the machine stands, or why it is about to."""
