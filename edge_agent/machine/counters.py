@@ -25,6 +25,8 @@ class Group(NamedTuple):
     """One counter group. `totals`: ours, derived members included; `sent`: totals as last published. `since`: the
     good sample before the first piece that waits, None if nothing waits; `first`: the sample that brought it; `base`:
     the registers then. `moved`: the last piece seen to be made; `watched`: since when nothing can have been missed.
+    `factor`: parts per count as its tag says, 0 until that is known; `defects`: defect code → scrapped parts of the
+    next event.
     `debt`: pieces by which the derived member was published too high so far."""
 
     registers: Mapping[str, Register] = {}
@@ -40,6 +42,8 @@ class Group(NamedTuple):
     mismatch: int = 0
     debt: int = 0
     declared: int = 0
+    factor: int = 0
+    defects: Mapping[str, int] = {}
     moved: Instant | None = None
     watched: Instant | None = None
 
@@ -77,13 +81,18 @@ def sample(
     gap: bool,
     out: Out,
     rejected: Callable[[Instant, Instant], None],
+    reason: str | None = None,
 ) -> tuple[Group, list[Booked]]:
     """New good readings (member → value) of one time. `since`: the good sample before, by member.
 
-    `rejected` is told of a jump that is not believed, from the sample before it to this one.
+    `rejected` is told of a jump that is not believed, from the sample before it to this one. `reason`: the defect
+    code of parts that were scrapped. Without known parts per count nothing is read.
     """
     options, registers = plan.options.counters[name], plan.counters[name]
     booked_all: list[Booked] = []
+    factor = options.parts_per_count if isinstance(options.parts_per_count, int) else group.factor
+    if not factor:
+        return group, booked_all
     for member, value in values.items():
         before, known = group.registers.get(member, Register()), since.get(member)
         booked = read(before, value, at, plan=registers[member], options=options, since=known, gap=gap)
@@ -91,6 +100,10 @@ def sample(
         if booked.case in ("reset", "burst", "correction", "rejected", "baseline"):
             group = group if gap and booked.case != "correction" else flush(group, name, plan, out)
             out.store = True
+        if gap or booked.case == "baseline":
+            group = group._replace(watched=at)
+        elif booked.delta > 0:
+            group = group._replace(moved=at)
         if booked.register is not before:
             group = group._replace(registers={**group.registers, member: booked.register})
             if booked.register.suspect is not None or booked.case == "pulse":
@@ -100,7 +113,10 @@ def sample(
         if booked.case == "baseline" and member not in group.totals:
             group = group._replace(totals={**group.totals, member: 0})
         if booked.delta:
-            group = _book(group, member, booked, before, known, at, basis, options, gap=gap)
+            group = _book(group, member, booked, before, known, at, basis, factor, gap=gap)
+            if member == "scrap" and reason is not None and booked.delta > 0 and not gap:
+                defects = {**group.defects, reason: group.defects.get(reason, 0) + booked.delta * factor}
+                group = group._replace(defects=defects)
             if booked.case == "correction":
                 group = flush(group, name, plan, out)
     return group, booked_all
@@ -114,11 +130,11 @@ def _book(
     since: Instant | None,
     at: Instant,
     basis: str,
-    options: Counter,
+    factor: int,
     *,
     gap: bool,
 ) -> Group:
-    delta = booked.delta * options.parts_per_count
+    delta = booked.delta * factor
     totals = {**group.totals, member: group.totals.get(member, 0) + delta}
     cause = (
         "correction"
@@ -194,6 +210,7 @@ def flush(group: Group, name: str, plan: Plan, out: Out, *, to: Instant | None =
     if any(delta.values()):
         member = derived(options)
         registers = plan.counters[name]
+        factor = options.parts_per_count if isinstance(options.parts_per_count, int) else group.factor
         keys = [registers[used].key for used in group.base if used in registers]
         out.production(
             end.wall,
@@ -210,12 +227,13 @@ def flush(group: Group, name: str, plan: Plan, out: Out, *, to: Instant | None =
                 raw=_evidence(group, registers, plan) or None,
                 cause=group.cause,
                 flags=tuple(sorted(group.flags)) or None,
-                parts_per_count=options.parts_per_count if options.parts_per_count > 1 else None,
+                parts_per_count=factor if factor > 1 else None,
+                scrap_reasons=tuple({"code": code, "qty": qty} for code, qty in group.defects.items()) or None,
             ),
             ctx=out.ctx,
         )
     return group._replace(
-        sent=group.totals, since=None, first=None, at=None, base={}, flags=frozenset(), cause="machine"
+        sent=group.totals, since=None, first=None, at=None, base={}, flags=frozenset(), cause="machine", defects={}
     )
 
 
@@ -259,10 +277,15 @@ def _detail(member: str | None, group: Group, delta: Mapping[str, int]) -> tuple
 
 def _evidence(group: Group, registers: Mapping[str, RegisterPlan], plan: Plan) -> tuple[RegisterEvidence, ...]:
     return tuple(
-        RegisterEvidence(tag=plan.label(registers[member].key), prev=raw, now=now)
+        RegisterEvidence(tag=plan.label(own.key), prev=shown(raw, own), now=shown(now, own))
         for member, raw in group.base.items()
-        if member in registers and (now := group.registers[member].raw) is not None
+        if (own := registers.get(member)) is not None and (now := group.registers[member].raw) is not None
     )
+
+
+def shown(raw: int, register: RegisterPlan) -> int | float:
+    """The register's own number."""
+    return raw if register.part == 1 else round(raw * register.part, 9)
 
 
 def check(group: Group, name: str, plan: Plan, out: Out) -> Group:

@@ -4,23 +4,34 @@ Before a boundary the counts are flushed, when its candidate appears: debounce f
 published count cannot be cut (event model §7.1).
 """
 
+from config.presets import Mode
 from drivers.base import Value
-from edge_agent.clock import Instant
+from edge_agent.clock import SECOND, Instant
 from edge_agent.events.types import Raw, StateChanged
 from edge_agent.machine import downtime, firstout
 from edge_agent.machine.expressions import Uncertain
 from edge_agent.machine.frame import Frame
-from edge_agent.machine.state import GROUPS, Candidate, Interval, Verdict, View, debounce, judge
+from edge_agent.machine.judging import in_mode, judge, supervise
+from edge_agent.machine.state import GROUPS, Candidate, Interval, Verdict, View, debounce
 from edge_agent.machine.times import later, seconds
 
 
 class Deciding(Frame):
     def _evaluate(self, at: Instant, basis: str, trigger: str, parts_before: int) -> None:
-        if not self.plan.state_keys and not self.plan.rules:
+        how = self.plan.mapping
+        if how is None:
             return
         view = View(self.held, self.devices, self.past, at)
-        verdict = judge(self.plan, view, self.held)
+        verdict = judge(self.plan, view, self.groups)
+        if self.mode is not None and how.mode is None and verdict is not None:
+            verdict = in_mode(how, verdict, self.mode, "command")
         tracked = self.tracked
+        if how.watchdog is not None and verdict is not None:
+            claimed = (tracked.claimed or at) if verdict.state == "running" else None
+            if claimed is not tracked.claimed:
+                tracked = tracked._replace(claimed=claimed)
+            if claimed is not None:
+                verdict = supervise(self.plan, view, verdict, claimed, self.groups)
         if view.next != tracked.revisit:
             tracked = tracked._replace(revisit=view.next)
         if verdict is None:
@@ -28,26 +39,32 @@ class Deciding(Frame):
                 tracked = tracked._replace(doubt=self.last_seen() or at)
             self.tracked = tracked
             return
-        if verdict.unmapped is not None:
+        if verdict.unmapped is not None or verdict.strange is not None:
             self._unmapped(verdict)
         if tracked.doubt is not None:
             tracked = tracked._replace(doubt=None)
         current = tracked.current
-        if current is not None and verdict.state == current.state and not current.blind:
+        if current is not None and not current.blind and verdict.same(current):
             self.tracked = tracked._replace(candidate=None) if tracked.candidate is not None else tracked
             if tracked.candidate is not None:
                 self.expect(at)
             return
         candidate = tracked.candidate
-        if candidate is not None and candidate.verdict.state == verdict.state:
+        if candidate is not None and verdict.same(candidate.verdict):
             self.tracked = tracked
             return
+        since = at
+        if verdict.since is not None and verdict.since.mono < at.mono:
+            known = current is None or not current.blind or verdict.rule == "activity"
+            since, basis = (verdict.since, "derived") if known else (at, basis)
         self._flush(at)
         parts = parts_before if verdict.state == "running" else self._parts()
-        candidate = Candidate(verdict, at, basis, trigger, parts, self._reason_code())
+        candidate = Candidate(verdict, since, basis, trigger, parts, self._reason_code())
         self.tracked = tracked._replace(candidate=candidate)
         self.out.store = True
-        if current is None or current.blind or debounce(self.plan, verdict.state) == 0:
+        if verdict.silent:
+            self._no_output(verdict)
+        if current is None or current.blind or since.mono + debounce(self.plan, verdict.state) <= at.mono:
             self._commit(candidate, at)
 
     def set_mode(self, mode: str | None, at: Instant) -> None:
@@ -63,26 +80,40 @@ class Deciding(Frame):
         return min(seen, key=lambda at: at.mono, default=None)
 
     def _unmapped(self, verdict: Verdict) -> None:
-        raw = verdict.raw
-        assert raw is not None
+        for raw, made in ((verdict.unmapped, f"state is {verdict.state}"), (verdict.strange, "mode is unknown")):
+            if raw is not None:
+                self.out.warn(
+                    "unmapped_value",
+                    f"{self.plan.name}: {raw.tag} is {raw.value!r}, which `map` does not name; the {made}. Add the "
+                    "value to `map`.",
+                    self.plan.subject,
+                    f"{raw.tag} {raw.value!r}",
+                )
+
+    def _no_output(self, verdict: Verdict) -> None:
+        how = self.plan.mapping
+        assert how is not None
+        assert how.watchdog is not None
+        now = "it counts as stopped" if how.enforce else "it counts as running all the same"
         self.out.warn(
-            "unmapped_value",
-            f"{self.plan.name}: {raw.tag} is {raw.value!r}, which `map` does not name; the state is "
-            f"{verdict.state}. Add the value to `map`.",
+            "no_output",
+            f"{self.plan.name} says it is running but made nothing for {how.watchdog.silence / SECOND:g} s; {now}. "
+            "Does its counter count, and is ideal_cycle right?",
             self.plan.subject,
-            repr(raw.value),
         )
 
     def _commit(self, candidate: Candidate, at: Instant) -> None:
         """The candidate becomes the state, from its first sample on."""
         verdict, previous = candidate.verdict, self.tracked.current
-        if previous is not None and previous.state == verdict.state:
+        if previous is not None and verdict.same(previous):
             self.tracked = self.tracked._replace(current=previous._replace(blind=False), candidate=None)
             return
         since = candidate.since if previous is None else later(candidate.since, previous.since)
-        self.tracked = self.tracked._replace(current=Interval(verdict.state, since), candidate=None)
+        current = Interval(verdict.state, since, False, verdict.mode, verdict.silent)
+        self.tracked = self.tracked._replace(current=current, candidate=None)
         self._emit_state(previous, since, candidate, at)
-        self._episode(previous, since, candidate)
+        if previous is None or previous.state != verdict.state:
+            self._episode(previous, since, candidate)
         self.tell_state(None if previous is None else str(previous.state))
 
     def _emit_state(self, previous: Interval | None, since: Instant, candidate: Candidate, at: Instant) -> None:
@@ -97,6 +128,7 @@ class Deciding(Frame):
                 time_unc_s=max((self.plan.uncertainty(key) for key in self.plan.state_keys), default=0),
                 state=str(verdict.state),
                 group=GROUPS[verdict.state],
+                mode=str(verdict.mode),
                 prev_state=None if previous is None else str(previous.state),
                 prev_duration_s=None if previous is None else seconds(previous.since, since),
                 raw=None if verdict.raw is None else Raw(tag=verdict.raw.tag, value=verdict.raw.value),
@@ -127,7 +159,7 @@ class Deciding(Frame):
     def blind(self, since: Instant, trigger: str) -> None:
         """Nothing valid is seen: unknown, from the last good sample on."""
         current = self.tracked.current
-        self.tracked = self.tracked._replace(candidate=None, doubt=None, revisit=None)
+        self.tracked = self.tracked._replace(candidate=None, doubt=None, revisit=None, claimed=None)
         if current is None or current.blind:
             return
         self._flush()
@@ -136,9 +168,10 @@ class Deciding(Frame):
             self.tracked = self.tracked._replace(current=current._replace(blind=True))
             return
         since = later(since, current.since)
-        verdict = Verdict("unknown", "validity", quality="bad")
+        mode = self.mode or (Mode.PRODUCTION if self.plan.options.mode is None else Mode.UNKNOWN)
+        verdict = Verdict("unknown", "validity", quality="bad", mode=mode)
         candidate = Candidate(verdict, since, "agent", trigger, self._parts())
-        self.tracked = self.tracked._replace(current=Interval("unknown", since, True))
+        self.tracked = self.tracked._replace(current=Interval("unknown", since, True, mode))
         self._emit_state(current, since, candidate, since)
         self._episode(current, since, candidate)
         self.tell_state(str(current.state))

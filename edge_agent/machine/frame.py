@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Self
 
-from drivers.base import Value
+from drivers.base import Quality, Value
 from edge_agent.clock import Instant
 from edge_agent.events.types import Data, DataGap, Downtime
 from edge_agent.machine import counters, downtime, explaining, firstout
 from edge_agent.machine.archive import with_downtimes
+from edge_agent.machine.context import plain
 from edge_agent.machine.contracts import Outcome
 from edge_agent.machine.counters import Group
 from edge_agent.machine.measurements import Mark
@@ -37,6 +38,7 @@ from edge_agent.machine.sample_sets import SetPlan
 from edge_agent.machine.saved import dump_archive
 from edge_agent.machine.state import View
 
+MOST_PER_COUNT: Final = 10_000
 REVISIONS: Final = 8
 """Older contexts that are kept for events dated back over a change."""
 
@@ -266,7 +268,7 @@ class Frame:
         """The parts hear of the state that is current now."""
         current = self.tracked.current
         if current is not None:
-            self.tell(StateBegan(str(current.state), current.since, previous, blind=current.blind))
+            self.tell(StateBegan(str(current.state), current.since, previous, str(current.mode), blind=current.blind))
 
     def _announce(self, name: str, at: Instant) -> None:
         group = self.groups.get(name, Group())
@@ -300,6 +302,7 @@ class Frame:
             gap=gap,
             out=self.out,
             rejected=lambda start, end: self._rejected(name, start, end),
+            reason=self._defect(name),
         )
         before = self.groups.get(name, Group()).totals
         self._set_group(name, group)
@@ -309,6 +312,41 @@ class Frame:
         if episode is not None and episode.pausing is not None and group.parts > episode.pausing.parts:
             self._end_pause()
         return booked
+
+    def _defect(self, name: str) -> str | None:
+        """The defect code of the part that was scrapped last; None for 0, an empty text and what cannot be seen."""
+        held = self.held.get(self.plan.defects.get(name, ""))
+        return None if held is None or held.stale is not None else plain(held.value)
+
+    def _factor(self, key: str, at: Instant, basis: str) -> None:
+        """Parts per count as their tag says now; counts of before are published with what it was."""
+        held = self.held.get(key)
+        if held is None or held.stale is not None:
+            return
+        factor = held.value
+        if isinstance(factor, str) or not 1 <= factor <= MOST_PER_COUNT or factor != int(factor):
+            self.warn(
+                "parts_per_count",
+                f"{self.plan.name}: {self.plan.label(key)} is {factor!r}, which is no number of parts per count; "
+                "the last one stays.",
+                key,
+            )
+            return
+        for name in self.plan.factors[key]:
+            group = self.groups[name]
+            if group.factor == factor:
+                continue
+            group = counters.flush(group, name, self.plan, self.out)
+            self._set_group(name, group._replace(factor=int(factor)))
+            self.out.store = True
+            if group.factor == 0:
+                found = {member: self.held.get(one.key) for member, one in self.plan.counters[name].items()}
+                good = {
+                    member: one.value
+                    for member, one in found.items()
+                    if one is not None and one.stale is None and one.quality is Quality.GOOD
+                }
+                self._count(name, good, at, basis, dict.fromkeys(good))
 
     def _tell_counted(
         self, name: str, before: Mapping[str, int], at: Instant, since: Mapping[str, Instant | None]

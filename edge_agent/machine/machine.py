@@ -135,7 +135,7 @@ class Machine:
             step.warn("state_unreadable", f"{self.name}: what was stored of its {part.name} cannot be used ({why}).")
         current = step.tracked.current
         if current is not None and StateBegan in part.heeds:
-            began = StateBegan(str(current.state), current.since, None, blind=current.blind)
+            began = StateBegan(str(current.state), current.since, None, str(current.mode), blind=current.blind)
             step.parts = {**step.parts, part.name: part.take(step.parts[part.name], began, step)}
 
     def _adapt(self, known: saving.Saved, now: Instant) -> MachineState:
@@ -218,6 +218,7 @@ class Machine:
             described |= {
                 "state": str(current.state),
                 "group": GROUPS[current.state],
+                "mode": str(current.mode),
                 "since": current.since.wall,
             }
         if episode is not None:

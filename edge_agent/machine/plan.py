@@ -14,6 +14,7 @@ from edge_agent.clock import SECOND
 from edge_agent.machine import expressions
 from edge_agent.machine.calendar import Calendar, calendar_of
 from edge_agent.machine.expressions import Expression
+from edge_agent.machine.mapping import StateMapping, mapping
 
 MEMBERS: Final = ("total", "good", "scrap", "rework")
 AFFECTS: Final = ("state", "count", "alarm", "measurement", "consumption")
@@ -25,7 +26,8 @@ _DIGITS: Final = {"bcd16": 4, "bcd32": 8}
 
 class RegisterPlan(NamedTuple):
     """One register of a counter group. `wrap` is the number of values until it rolls over, None if it never does;
-    `mask` folds a negative reading of a signed register; `period` is µs between samples."""
+    `mask` folds a negative reading of a signed register; `period` is µs between samples; `part` is what one part adds
+    to the register; `bit`: it is a bool, whose edges count."""
 
     key: str
     tag: str
@@ -33,6 +35,8 @@ class RegisterPlan(NamedTuple):
     mask: bool
     float32: bool
     period: int
+    part: float = 1.0
+    bit: bool = False
 
 
 class DevicePlan(NamedTuple):
@@ -51,8 +55,10 @@ class DevicePlan(NamedTuple):
 class Plan(NamedTuple):
     """The machine, worked out. `roles`: key → the (group, member) it counts for; `hint_roles`: key → groups whose
     reset it announces; `checked`: groups whose members must add up; `fed`: word in `affects` of `data.gap` → the
-    essential tags behind it; `patience`: the longest that a state waits to be accepted, µs; `fingerprints`: what
-    must not have changed for stored state to be believed."""
+    essential tags behind it; `eager`: samples that change nothing matter too; `factors`: key → counter
+    groups whose parts per count it holds; `defects`: counter group → key of its defect code; `patience`: the longest
+    that a state waits to be accepted, µs; `fingerprints`: what must not have changed for stored state to be
+    believed."""
 
     name: str
     options: MachineOptions
@@ -60,13 +66,15 @@ class Plan(NamedTuple):
     devices: Mapping[str, DevicePlan]
     periods: Mapping[str, int]
     state_keys: frozenset[str]
-    state_key: str | None
-    rules: tuple[Expression | None, ...]
+    mapping: StateMapping | None
+    eager: bool
     windows: Mapping[str, int]
     counters: Mapping[str, Mapping[str, RegisterPlan]]
     roles: Mapping[str, tuple[tuple[str, str], ...]]
     hint_roles: Mapping[str, tuple[str, ...]]
     checked: frozenset[str]
+    factors: Mapping[str, tuple[str, ...]]
+    defects: Mapping[str, str]
     downtime: DowntimeOptions
     reason_key: str | None
     calendar: Calendar
@@ -98,33 +106,37 @@ def plan(config: Config, name: str, parts: Mapping[str, frozenset[str]], past: M
         return "/".join(config.resolve(name, ref))
 
     state = options.state
-    state_key = key(state.source) if state is not None and state.source is not None else None
-    rules = tuple(
-        None if rule.when is None else expressions.parse(rule.when, key)
-        for rule in (state.rules or () if state is not None else ())
-    )
-    state_keys = {state_key} if state_key is not None else set()
     windows = dict(past)
     downtime = options.downtime or DowntimeOptions()
     planned_when = None if downtime.planned_when is None else expressions.parse(downtime.planned_when, key)
-    for rule in rules:
-        if rule is not None:
-            state_keys |= rule.tags
-    for expression in (*rules, planned_when):
-        if expression is not None:
-            for tag, span in expression.windows.items():
-                windows[tag] = max(windows.get(tag, 0), round(span * SECOND))
     reason_key = key(downtime.reason) if downtime.reason is not None else None
     counters = {group: _registers(config, key, counter) for group, counter in options.counters.items()}
+    registers = {group: frozenset(one.key for one in found.values()) for group, found in counters.items()}
+    mapped = mapping(options, key, registers)
+    state_keys = mapped.keys if mapped is not None else frozenset()
+    spans = {} if planned_when is None else {tag: round(span * SECOND) for tag, span in planned_when.windows.items()}
+    for needed in (spans, mapped.windows if mapped is not None else {}):
+        windows |= {tag: max(windows.get(tag, 0), span) for tag, span in needed.items()}
     hints = {group: tuple(key(ref) for ref in counter.reset_hints) for group, counter in options.counters.items()}
     counter_keys = {register.key for group in counters.values() for register in group.values()}
-    essential = state_keys | counter_keys | {tag for tags in hints.values() for tag in tags}
+    factors = {
+        group: key(counter.parts_per_count)
+        for group, counter in options.counters.items()
+        if isinstance(counter.parts_per_count, str)
+    }
+    defects = {
+        group: key(counter.scrap_reason)
+        for group, counter in options.counters.items()
+        if counter.scrap_reason is not None
+    }
+    essential = {*state_keys, *counter_keys, *factors.values(), *defects.values()}
+    essential |= {tag for tags in hints.values() for tag in tags}
     if reason_key is not None:
         essential.add(reason_key)
     if planned_when is not None:
         essential |= planned_when.tags
     sampled = {key(ref) for measured in options.measurements.values() for ref in measured.tags}
-    fed = {"state": frozenset(state_keys), "count": frozenset(counter_keys), **parts}
+    fed = {"state": state_keys, "count": frozenset(counter_keys), **parts}
     core, essential = frozenset(essential), essential.union(*parts.values())
     devices = {
         device: _device(config, options, device, core, essential, sampled, fed)
@@ -136,9 +148,9 @@ def plan(config: Config, name: str, parts: Mapping[str, frozenset[str]], past: M
         config.subject(name),
         devices,
         {tag: _period(config, tag) for tag in essential | sampled},
-        frozenset(state_keys),
-        state_key,
-        rules,
+        state_keys,
+        mapped,
+        mapped is not None and mapped.timed,
         windows,
         counters,
         {
@@ -153,6 +165,8 @@ def plan(config: Config, name: str, parts: Mapping[str, frozenset[str]], past: M
             for tag in tags
         },
         frozenset(group for group, found in counters.items() if {"total", "good", "scrap"} <= set(found)),
+        {tag: tuple(group for group, found in factors.items() if found == tag) for tag in factors.values()},
+        defects,
         downtime,
         reason_key,
         calendar_of(config, name),
@@ -161,7 +175,7 @@ def plan(config: Config, name: str, parts: Mapping[str, frozenset[str]], past: M
         {word: fed[word] for word in AFFECTS if word in fed},
         0 if state is None else max((SECOND, state.min_duration, *state.debounce.values())),
         {
-            "state": digest("" if state is None else state.model_dump_json()),
+            "state": digest("" if state is None else f"{state!r} {options.mode!r}"),
             **{
                 f"counter {group} {member}": digest(json.dumps([register, counter.wrap_to, counter.parts_per_count]))
                 for group, counter in options.counters.items()
@@ -224,5 +238,10 @@ def _registers(config: Config, key: Callable[[str], str], counter: Counter) -> M
         if wrap is None and not scaled:
             wrap = 1 << _BITS[kind] if kind in _BITS else 10 ** _DIGITS[kind] if kind in _DIGITS else None
         mask = wrap is not None and (kind == "int16" or counter.wrap is not None) and wrap == 1 << _BITS.get(kind, 0)
-        found[member] = RegisterPlan(name, tag, wrap, mask, kind == "float32", _period(config, name))
+        part = counter.resolution
+        if wrap is not None and part != 1:
+            wrap = round(wrap / part)
+        found[member] = RegisterPlan(
+            name, tag, wrap, mask, kind == "float32", _period(config, name), part, kind == "bool"
+        )
     return found

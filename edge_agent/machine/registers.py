@@ -17,6 +17,9 @@ CONFIRMATIONS: Final = 2
 HINT_LIFE: Final = 2 * SECOND
 _FLOAT32_EXACT: Final = 1 << 24
 _CERTAINTY: Final = 1.5
+_IMPOSSIBLE: Final = 1 << 64
+_PRECISION: Final = frozenset({"precision"})
+_NO_FLAGS: Final[frozenset[str]] = frozenset()
 
 
 class Suspect(NamedTuple):
@@ -62,12 +65,14 @@ def read(
 ) -> Booked:
     """A good reading. `since`: the good sample before it (also one that brought no change); `gap`: whether there
     was a gap between the two."""
-    if isinstance(value, bool):
-        return _pulse(register, value, at, gap=gap)
+    if plan.bit:
+        known = isinstance(value, int) and value in (0, 1)
+        return _pulse(register, bool(value), at, options.toggle, gap=gap) if known else Booked(register)
     now = _integer(value, plan)
     if now is None:
         return Booked(register)
-    flags = frozenset({"precision"}) if plan.float32 and now >= _FLOAT32_EXACT else frozenset[str]()
+    rough = plan.float32 and now * plan.part >= _FLOAT32_EXACT
+    flags = _PRECISION if rough else _NO_FLAGS
     if register.raw is None or register.at is None:
         return Booked(Register(now, at), 0, "baseline")
     before = max(register.at.mono, since.mono if since is not None else 0)
@@ -149,14 +154,16 @@ def _reset(now: int, at: Instant, flags: frozenset[str], options: Counter) -> Bo
     return Booked(Register(now, at), delta, "reset", flags | {"reset", "lower_bound"}, exact=False)
 
 
-def _pulse(register: Register, level: bool, at: Instant, *, gap: bool) -> Booked:
-    """A bool tag counts rising edges after a known level; what happened in a gap is gone."""
+def _pulse(register: Register, level: bool, at: Instant, toggle: bool, *, gap: bool) -> Booked:
+    """A bool tag counts rising edges after a known level, with `toggle` every change; what happened in a gap is
+    gone."""
     fresh = Register(int(level), at)
     if register.raw is None:
         return Booked(fresh, 0, "baseline")
     if gap:
         return Booked(fresh, 0, "pulse_gap", exact=False)
-    return Booked(fresh, int(level and not register.raw), "pulse" if level != register.raw else "none")
+    changed = level != register.raw
+    return Booked(fresh, int(changed and (toggle or level)), "pulse" if changed else "none")
 
 
 def _plausible(max_rate: float, passed: int) -> int:
@@ -168,10 +175,10 @@ def _blank(value: int, plan: RegisterPlan) -> bool:
 
 
 def _integer(value: Value, plan: RegisterPlan) -> int | None:
-    """The reading as a count; None for what can be no count."""
-    if isinstance(value, str) or (isinstance(value, float) and not math.isfinite(value)):
+    """The reading as a count; None for what can be no count. What is beyond 2^64 is no count either."""
+    if isinstance(value, bool | str) or not abs(value) < _IMPOSSIBLE:
         return None
-    count = round(value)
+    count = round(value if plan.part == 1 else value / plan.part)
     if count < 0:
         return count + plan.wrap if plan.mask and plan.wrap is not None and count >= -plan.wrap // 2 else None
     return count

@@ -5,11 +5,11 @@ candidate is a verdict that differs; it becomes the state when it has lasted its
 first sample. State intervals tile (I1): a new one starts where the old one ends.
 """
 
+import itertools
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from config.model import State, StateOptions
-from drivers.base import Quality, Value
+from drivers.base import Value
 from edge_agent.clock import SECOND, Instant
 from edge_agent.machine.expressions import Uncertain
 from edge_agent.machine.plan import Plan
@@ -39,7 +39,9 @@ class Evidence(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the tags say. `reason`: the text of the rule that decided. `unmapped`: a raw value without a mapping."""
+    """What the tags say. `reason`: the text of the rule that decided. `unmapped`: a raw value without a mapping;
+    `strange`: the same of the mode. `since`: when it began, if that is known to be before now. `silent`: it says
+    running, and nothing is made."""
 
     state: str
     rule: str
@@ -47,7 +49,15 @@ class Verdict(NamedTuple):
     quality: str = "good"
     detail: str = ""
     reason: str | None = None
-    unmapped: Value | None = None
+    unmapped: Evidence | None = None
+    mode: str = "production"
+    strange: Evidence | None = None
+    since: Instant | None = None
+    silent: bool = False
+
+    def same(self, other: "Verdict | Interval") -> bool:
+        """Whether both say the same of the machine, whatever made them."""
+        return (self.state, self.mode, self.silent) == (other.state, other.mode, other.silent)
 
 
 class Interval(NamedTuple):
@@ -56,6 +66,8 @@ class Interval(NamedTuple):
     state: str
     since: Instant
     blind: bool = False
+    mode: str = "production"
+    silent: bool = False
 
 
 class Candidate(NamedTuple):
@@ -71,12 +83,13 @@ class Candidate(NamedTuple):
 
 class Tracked(NamedTuple):
     """The state part. `doubt`: the last good sample before the tags did not decide any more; `revisit`: when to ask
-    rules that depend on time again (monotonic µs)."""
+    rules that depend on time again (monotonic µs). `claimed`: the tags say running since then."""
 
     current: Interval | None = None
     candidate: Candidate | None = None
     doubt: Instant | None = None
     revisit: int | None = None
+    claimed: Instant | None = None
 
 
 class View:
@@ -89,14 +102,14 @@ class View:
         past: Mapping[str, tuple[tuple[int, float], ...]],
         now: Instant,
     ) -> None:
-        self._held = held
+        self.held = held
         self._devices = devices
         self._past = past
-        self._now = now
+        self.now = now
         self.next: int | None = None
 
     def _good(self, tag: str) -> Held:
-        held = self._held.get(tag)
+        held = self.held.get(tag)
         if held is None or held.stale is not None:
             raise Uncertain(tag)
         return held
@@ -105,14 +118,14 @@ class View:
         return self._good(tag).value
 
     def age(self, tag: str) -> float:
-        held = self._held.get(tag)
+        held = self.held.get(tag)
         if held is None:
             raise Uncertain(tag)
         good = held.stale or self._devices[tag.partition("/")[0]].seen or held.at
-        return max(0, self._now.mono - good.mono) / SECOND
+        return max(0, self.now.mono - good.mono) / SECOND
 
     def unchanged(self, tag: str) -> float:
-        return max(0, self._now.mono - self._good(tag).changed.mono) / SECOND
+        return max(0, self.now.mono - self._good(tag).changed.mono) / SECOND
 
     def edge(self, tag: str) -> int:
         held = self._good(tag)
@@ -125,60 +138,25 @@ class View:
         points = self._past.get(tag, ())
         if not points:
             raise Uncertain(tag)
-        start = max(self._now.mono - round(seconds * SECOND), points[0][0])
+        start = max(self.now.mono - round(seconds * SECOND), points[0][0])
         area, width = 0.0, 0
         for index, (at, value) in enumerate(points):
-            end = points[index + 1][0] if index + 1 < len(points) else self._now.mono
+            end = points[index + 1][0] if index + 1 < len(points) else self.now.mono
             span = max(0, end - max(at, start))
             area, width = area + value * span, width + span
         return area / width if width else points[-1][1]
 
+    def edges(self, tag: str, span: int) -> list[int]:
+        """When the tag changed within the last `span` µs, monotonic µs, oldest first."""
+        points = self._past.get(tag, ())
+        changed = [at for (_, old), (at, new) in itertools.pairwise(points) if old != new]
+        return [at for at in changed if self.now.mono - span < at <= self.now.mono]
+
     def revisit(self, seconds: float) -> None:
-        at = self._now.mono + max(1, round(seconds * SECOND))
-        self.next = at if self.next is None else min(self.next, at)
+        self.revisit_at(self.now.mono + max(1, round(seconds * SECOND)))
 
-
-def judge(plan: Plan, view: View, held: Mapping[str, Held]) -> Verdict | None:
-    """What the tags say; None if an input that decides is missing or BAD."""
-    options = plan.options.state
-    if options is None:
-        return None
-    if plan.state_key is not None:
-        return _mapped(plan, options, held.get(plan.state_key))
-    for rule, expression in zip(options.rules or (), plan.rules, strict=True):
-        try:
-            if expression is None or expression.holds(view):
-                doubtful = [held[tag] for tag in plan.state_keys if tag in held and held[tag].quality]
-                return Verdict(
-                    rule.state,
-                    "expr",
-                    quality="uncertain" if doubtful else "good",
-                    detail=doubtful[0].detail if doubtful else "",
-                    reason=rule.reason,
-                )
-        except Uncertain:
-            return None
-    return Verdict(options.default, "expr")
-
-
-def _mapped(plan: Plan, options: StateOptions, held: Held | None) -> Verdict | None:
-    if held is None or held.stale is not None:
-        return None
-    mapping: Mapping[int | str, State] = options.map or {}
-    value = held.value
-    key = int(value) if isinstance(value, float) and value.is_integer() else value
-    state = None if isinstance(key, float) else mapping.get(key)
-    if state is None and isinstance(value, str) and value.strip("-").isdigit():
-        state = mapping.get(int(value))
-    raw = Evidence(plan.label(plan.state_key or ""), value)
-    return Verdict(
-        options.default if state is None else state,
-        "enum",
-        raw,
-        "good" if held.quality is Quality.GOOD else "uncertain",
-        held.detail,
-        unmapped=value if state is None else None,
-    )
+    def revisit_at(self, mono: int) -> None:
+        self.next = mono if self.next is None else min(self.next, mono)
 
 
 def debounce(plan: Plan, state: str) -> int:

@@ -170,6 +170,7 @@ class Step(Sampling):
         counted: dict[str, dict[str, Value]] = {}
         since: dict[str, Instant | None] = {}
         held: dict[str, Held] | None = None
+        factors: list[str] = []
         decides = excuses = False
         parts = self._parts()
         heard, told = self.team.by_key, []
@@ -181,7 +182,7 @@ class Step(Sampling):
                 and old.stale is None
                 and old.value == reading[1]
                 and old.quality == reading[2]
-                and not self.plan.rules
+                and not self.plan.eager
             ):
                 continue
             if held is None:
@@ -204,6 +205,8 @@ class Step(Sampling):
             if new.stale is not None:
                 continue
             self._hint(key, old, new)
+            if key in self.plan.factors:
+                factors.append(key)
             if key in self.plan.roles and reading[2] is Quality.GOOD:
                 known = old is not None and old.quality is not Quality.UNCERTAIN
                 for group, member in self.plan.roles[key]:
@@ -212,15 +215,22 @@ class Step(Sampling):
         if held is None:
             return
         self.held = held
+        for key in factors:
+            self._factor(key, moment.at, moment.basis)
         for group, values in counted.items():
             self._count(group, values, moment.at, moment.basis, since)
         if told or counted:
             self._tell_samples(told, moment)
         self._reason(moment.at)
-        if decides:
+        if decides or (counted and self._is_silent()):
             self._evaluate(moment.at, moment.basis, "tag", parts)
         if excuses:
             self.excuse(moment.at)
+
+    def _is_silent(self) -> bool:
+        """Whether the state is, or is about to be, that nothing is made."""
+        current, candidate = self.tracked.current, self.tracked.candidate
+        return (current is not None and current.silent) or (candidate is not None and candidate.verdict.silent)
 
     def _tell_samples(self, keys: Sequence[str], moment: Moment) -> None:
         for key in keys:

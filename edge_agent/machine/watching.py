@@ -11,10 +11,11 @@ from edge_agent.machine import claims, counters, gaps
 from edge_agent.machine.counters import Group
 from edge_agent.machine.deciding import Deciding
 from edge_agent.machine.gaps import Gap, covering
+from edge_agent.machine.judging import judge
 from edge_agent.machine.parts import GapClosed, GapOpened, Restarted, Sample, Scanned
 from edge_agent.machine.plan import AFFECTS, DevicePlan
 from edge_agent.machine.samples import Held, Moment, hold
-from edge_agent.machine.state import View, judge
+from edge_agent.machine.state import View
 from edge_agent.machine.times import later
 
 
@@ -61,7 +62,7 @@ class Watching(Deciding):
         self.tell(GapOpened(key, gap.cause, gap.since, gap.tags, "/" not in key))
         trigger = gaps.TRIGGERS[gap.cause]
         view = View(self.held, self.devices, self.past, self.now)
-        if any(tag in self.plan.state_keys for tag in gap.tags) and judge(self.plan, view, self.held) is None:
+        if any(tag in self.plan.state_keys for tag in gap.tags) and judge(self.plan, view, self.groups) is None:
             since = gap.since
             if self.tracked.doubt is not None:
                 since = later(since, self.tracked.doubt)
@@ -182,6 +183,9 @@ class Watching(Deciding):
         self._flush()
         if self.team.parts:
             self._tell_closed(key, gap, gap.back)
+        for tag in gap.tags:
+            if tag in self.plan.factors:
+                self._factor(tag, gap.back, "agent")
         since = gap.back if gap.decided is None else later(gap.back, gap.decided)
         self._evaluate(since, "agent", gaps.TRIGGERS[gap.cause], self._parts())
 
