@@ -45,12 +45,14 @@ STEPS = st.lists(
             st.tuples(st.just("order"), st.sampled_from(["", "A", "B"])),
             st.tuples(st.just("status"), st.sampled_from([1, 2, 2, 8])),
             st.tuples(st.just("scrap"), st.just(1)),
-            st.tuples(st.just("kill"), st.just(0)),
-            st.tuples(st.just("lose"), st.just(0)),
+            st.tuples(st.sampled_from(["killed", "lost", "started", "back", "started", "back"]), st.just(0)),
         ),
     ),
     max_size=40,
 )
+
+
+_UNDONE = {"started": "killed", "back": "lost"}
 
 
 def tell(steps: list[Any], *, floor: bool, twice: bool) -> tuple[list[dict[str, Any]], float]:
@@ -59,6 +61,7 @@ def tell(steps: list[Any], *, floor: bool, twice: bool) -> tuple[list[dict[str, 
     if floor:
         lines[0]["order"] = "A"
     at, total, scrap, asked = 1.0, 0, 0, 0
+    away: set[str] = set()
     for wait, (what, value) in steps:
         at += wait
         now = f"{at:.1f}s"
@@ -79,12 +82,12 @@ def tell(steps: list[Any], *, floor: bool, twice: bool) -> tuple[list[dict[str, 
             lines += [{"at": now, "order": value}] if floor else []
         elif what == "status":
             lines.append({"at": now, "status": value})
-        elif what == "kill":
-            lines += [{"at": now, "agent": "killed"}, {"at": f"{at + 3:.1f}s", "agent": "started"}]
-            at += 3
-        else:
-            lines += [{"at": now, "device": "lost"}, {"at": f"{at + 15:.1f}s", "device": "back"}]
-            at += 15
+        elif what not in away if what in ("killed", "lost") else _UNDONE[what] in away:
+            away ^= {_UNDONE.get(what, what)}
+            lines.append({"at": now, "agent" if what in ("killed", "started") else "device": what})
+    end = f"{at + 1:.1f}s"
+    lines += [{"at": end, "agent": "started"}] if "killed" in away else []
+    lines += [{"at": end, "device": "back"}] if "lost" in away else []
     return lines, at + 60
 
 
