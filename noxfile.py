@@ -28,9 +28,9 @@ def check(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Everything under tests/. The last line of the output is pytest's own."""
+    """Everything under tests/, a file at a time on two processes. The last line of the output is pytest's own."""
     logging.getLogger("nox").setLevel(logging.ERROR)
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "2", "--dist", "loadscope", *session.posargs)
 
 
 LONG = {
