@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 
-from buffer.outbox import Message, Outbox
+from buffer.outbox import Message, Outbox, OutboxError
 from buffer.sqlite import SqliteOutbox
 from config.load import Loaded
 from config.secrets import resolve
@@ -37,32 +37,57 @@ from edge_agent.machine.machine import Machine
 log = logging.getLogger(__name__)
 
 VERSION = version("edge-agent")
-PARTING_LIMIT = 1.0
+PARTING_LIMIT = 2.0
 PARTING_STEP = 0.02
+REOPEN_AFTER = 1.0
 """Seconds."""
 
 
 class Agent:
     """One running agent; `run` it once. `observers` are called with messages once they are committed.
 
-    Relative paths of the configuration start from the folder of its file.
+    Relative paths of the configuration start from the folder of its file. `buffer` makes the outbox.
     """
 
-    def __init__(self, loaded: Loaded, *, clock: Clock | None = None, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        *,
+        clock: Clock | None = None,
+        observers: Sequence[Observer] = (),
+        buffer: type[SqliteOutbox] = SqliteOutbox,
+    ) -> None:
         self.config = loaded.config
         self._clock = clock or SystemClock()
         self.health = Health.of(loaded.config.devices, self._clock)
         self._hash = loaded.hash
         self._home = loaded.base_dir
         self._observers = observers
+        self._buffer = buffer
         self._random = random.Random()
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
-        """Collect and forward until `stop` is set. Raises `OutboxError` if the buffer cannot be opened."""
+        """Collect and forward until `stop` is set. Raises `OutboxError` if the buffer cannot be opened.
+
+        A buffer that is found damaged while in use is moved aside and a new one begun, without an end of the agent.
+        """
+        while True:
+            try:
+                await self._live(stop, ready)
+                break
+            except OutboxError as error:
+                if error.code != "S707":
+                    raise
+                log.error("%s %s", error.code, error)
+                await self._clock.sleep(REOPEN_AFTER)
+        log.info("agent %s has stopped", self.config.agent.id)
+
+    async def _live(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+        """From opening the buffer to closing it."""
         config, clock = self.config, self._clock
         began = clock.now()
         buffer = self._home / config.buffer.path
-        outbox = SqliteOutbox(
+        outbox = self._buffer(
             buffer,
             agent_id=config.agent.id,
             max_size=config.buffer.max_size,
@@ -94,36 +119,47 @@ class Agent:
                 sending = asyncio.create_task(forwarder.run(), name="forwarder")
                 log.info("agent %s %s is running", config.agent.id, VERSION)
                 ready()
-                await self._collect(stop, floor, heartbeat)
-                uptime = (clock.now().mono - began.mono) / 1e6
-                await floor.store(AgentStopped(uptime_s=uptime, reason="told to"))
-                await self._last_words(outbox)
-                sending.cancel()
-                await asyncio.wait([sending])
+                try:
+                    await self._collect(stop, floor, heartbeat, sending)
+                    await self._last_words(floor, outbox, (clock.now().mono - began.mono) / 1e6)
+                finally:
+                    sending.cancel()
+                    await asyncio.wait([sending])
         finally:
             await outbox.close()
-        log.info("agent %s has stopped", config.agent.id)
 
-    async def _last_words(self, outbox: Outbox) -> None:
-        """A broker that is there gets what was committed last; a backlog can wait for the next start."""
-        waited = 0.0
-        while self.health.broker.online and (await outbox.depth()).rows and waited < PARTING_LIMIT:
-            await self._clock.sleep(PARTING_STEP)
-            waited += PARTING_STEP
+    async def _last_words(self, floor: Floor, outbox: Outbox, uptime: float) -> None:
+        """The last states and `agent.stopped`; a broker that is there gets them, a backlog waits."""
+        try:
+            async with asyncio.timeout(PARTING_LIMIT):
+                await floor.store(AgentStopped(uptime_s=uptime, reason="told to"))
+                while self.health.broker.online and (await outbox.depth()).rows:
+                    await self._clock.sleep(PARTING_STEP)
+        except TimeoutError:
+            log.warning("stopped before everything was %s", "stored: no room" if outbox.full else "sent")
 
-    async def _collect(self, stop: asyncio.Event, floor: Floor, heartbeat: Heartbeat) -> None:
-        """Everything that makes events, until `stop` is set."""
+    async def _collect(
+        self, stop: asyncio.Event, floor: Floor, heartbeat: Heartbeat, sending: "asyncio.Task[None]"
+    ) -> None:
+        """Everything that makes events, until `stop` is set. Raises `OutboxError` when the buffer ends it."""
         drivers = Drivers()
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._collector(name, drivers, floor).run(), name=f"collector: {name}")
-                for name in self.config.devices
-            ]
-            tasks.append(group.create_task(floor.tick(), name="timers"))
-            tasks.append(group.create_task(heartbeat.run(), name="heartbeat"))
-            await stop.wait()
-            for task in tasks:
-                task.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._collector(name, drivers, floor).run(), name=f"collector: {name}")
+                    for name in self.config.devices
+                ]
+                tasks.append(group.create_task(floor.tick(), name="timers"))
+                tasks.append(group.create_task(heartbeat.run(), name="heartbeat"))
+                tasks.append(group.create_task(_ended(sending), name="forwarder: watched"))
+                await stop.wait()
+                for task in tasks:
+                    task.cancel()
+        except BaseExceptionGroup as errors:
+            buffer = errors.subgroup(OutboxError)
+            if buffer is None:
+                raise
+            raise _leaf(buffer) from errors
 
     def _collector(self, name: str, drivers: Drivers, floor: Floor) -> Collector:
         options = self.config.devices[name]
@@ -149,9 +185,12 @@ class Agent:
             prev_epoch=outbox.prev_epoch if fresh else None,
             prev_last_seq=dict(outbox.prev_last_seq) or None if fresh else None,
         )
-        if outbox.quarantined is None:
+        if outbox.quarantined is None and (outbox.broken is None or not fresh):
             return [started]
-        log.warning("the buffer was damaged; it is kept as %s and a new one is begun", outbox.quarantined)
+        if outbox.quarantined is None:
+            log.warning("the buffer begins a new epoch: %s", outbox.broken)
+        else:
+            log.warning("the buffer was damaged; it is kept as %s and a new one is begun", outbox.quarantined)
         lost = [
             DataLoss(
                 lost_stream=f"{name}.p",
@@ -189,3 +228,14 @@ class Agent:
             )
 
         return Presence(birth=partial(status, True), will=partial(status, False), farewell=partial(status, False))
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    """Fails as the task fails."""
+    await asyncio.wait([task])
+    task.result()
+
+
+def _leaf(group: BaseExceptionGroup[OutboxError]) -> OutboxError:
+    first = group.exceptions[0]
+    return _leaf(first) if isinstance(first, BaseExceptionGroup) else first

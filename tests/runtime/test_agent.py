@@ -1,0 +1,120 @@
+"""The agent in this process: what happens to it as a whole when a part of it fails."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buffer.outbox import Message, OutboxError
+from buffer.sqlite import SqliteOutbox
+from config.load import load
+from drivers.registry import Drivers
+from edge_agent.runtime import Agent
+from tests.waiting import free_port, until
+
+_CONFIG = """\
+version: 1
+agent: {{id: whole}}
+site: {{enterprise: acme, site: sz1, area: hall}}
+mqtt: {{url: "mqtt://127.0.0.1:{port}"}}
+buffer: {{path: buffer.db}}
+machines:
+  press-1:
+    line: line1
+    device:
+      driver: simulated
+      scan: 20ms
+      tags:
+        status: {{kind: cycle, values: [2, 8], every: 200ms}}
+        total: {{kind: counter, rate: 50/s}}
+    state: {{from: status, map: {{2: running, 8: fault}}, debounce: {{default: 0s}}}}
+    counters:
+      main: {{total: total, max_rate: 500/s}}
+"""
+
+
+class Running:
+    def __init__(self, agent: Agent, messages: list[Message]) -> None:
+        self.agent = agent
+        self.messages = messages
+        self.stop = asyncio.Event()
+        self.starts = 0
+        self.task: asyncio.Task[None]
+
+    def started(self) -> None:
+        self.starts += 1
+
+    def types(self) -> list[str]:
+        return [message.type for message in self.messages]
+
+
+@asynccontextmanager
+async def running(folder: Path, buffer: type[SqliteOutbox] = SqliteOutbox) -> AsyncIterator[Running]:
+    file = folder / "edge-agent.yaml"
+    file.write_text(_CONFIG.format(port=free_port()))
+    messages: list[Message] = []
+
+    def observe(new: Sequence[Message]) -> None:
+        messages.extend(new)
+
+    run = Running(Agent(load(file, Drivers().options()), observers=[observe], buffer=buffer), messages)
+    run.task = asyncio.create_task(run.agent.run(run.stop, run.started))
+    try:
+        await until(lambda: run.starts == 1 or run.task.done(), what="the agent runs")
+        yield run
+    finally:
+        run.stop.set()
+        await asyncio.wait_for(run.task, 10)
+
+
+class Failing(SqliteOutbox):
+    """Its first life ends with the damage that the real one reports when a page is not what was written."""
+
+    lives = 0
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        Failing.lives += 1
+        self._left = 5 if Failing.lives == 1 else None
+
+    def append(self, messages: Sequence[Message], *, states: Mapping[str, bytes]) -> Coroutine[Any, Any, None]:
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                raise OutboxError("the buffer is damaged", code="S707")
+        return super().append(messages, states=states)
+
+
+async def test_a_buffer_damaged_while_in_use_is_opened_again_and_collecting_goes_on(tmp_path: Path) -> None:
+    Failing.lives = 0
+    async with running(tmp_path, Failing) as run:
+        await until(lambda: run.starts == 2 or run.task.done(), limit=30, what="the agent has begun anew")
+        seen = run.types().count("state.changed")
+        await until(lambda: run.types().count("state.changed") > seen + 2)
+        assert run.types().count("agent.started") == 2
+
+
+async def test_a_second_agent_on_the_same_buffer_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        second = Agent(load(tmp_path / "edge-agent.yaml", Drivers().options()))
+        with pytest.raises(OutboxError) as refused:
+            await second.run(asyncio.Event())
+        assert refused.value.code == "S701"
+        seen = len(run.messages)
+        await until(lambda: len(run.messages) > seen + 3)
+
+
+async def test_a_stopped_agent_says_so_last_and_starts_again_where_it_was(tmp_path: Path) -> None:
+    async with running(tmp_path) as run:
+        await until(lambda: run.types().count("state.changed") > 2)
+    assert run.types()[-1] == "agent.stopped"
+    epoch = run.messages[-1].epoch
+    async with running(tmp_path) as run:
+        await until(lambda: "state.changed" in run.types())
+        assert run.messages[0].type == "agent.started"
+        assert b'"clean_stop":true' in run.messages[0].body
+        assert {message.epoch for message in run.messages} == {epoch}
+        await until(lambda: "data.gap" in run.types())
