@@ -316,6 +316,7 @@ class Cable:
         if self._server is not None:
             self._server.close()
             self._server = None
+            await _turns()  # a connection accepted just now becomes a flow, or nobody would close it
         flows = list(self._flows)
         for flow in flows:
             flow.cancel()
@@ -364,6 +365,12 @@ async def cable(to: int) -> AsyncIterator[Cable]:
         await relay.cut()
 
 
+async def _turns() -> None:
+    """A few turns of the loop: what was called soon has been called."""
+    for _ in range(5):
+        await asyncio.sleep(0)  # noqa: TID251 - no time passes
+
+
 class Elsewhere:
     """An event loop in a thread of its own, for a server that must not share the loop of the test."""
 
@@ -376,6 +383,7 @@ class Elsewhere:
         return self
 
     def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(_turns(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
