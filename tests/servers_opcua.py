@@ -339,12 +339,12 @@ class Cable:
         except (OSError, asyncio.CancelledError):
             pass  # the connections end below
         finally:
+            for end in ends:  # first, for a second cancel may come while the flows are awaited
+                end.transport.abort()
+            self._flows.discard(task)
             for flow in flows:
                 flow.cancel()
             await asyncio.gather(*flows, return_exceptions=True)
-            for end in ends:
-                end.transport.abort()
-            self._flows.discard(task)
 
     async def _flow(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(OSError):
