@@ -65,6 +65,13 @@ class AgentProcess:
             os.kill(self.pid, signal.SIGTERM)
         return await self.wait(limit)
 
+    def pause(self) -> None:
+        """It stands still until `resume`; connections stay."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
     async def wait(self, limit: float = 20.0) -> int:
         assert self._process is not None
         async with asyncio.timeout(limit):

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 import pytest
 
 from tests.programs import find_program, missing
+from tests.waiting import free_port
 
 PEERS = Path(__file__).parent / "peers"
 PROGRAM = PEERS / "modbus-serial" / "server.js"
@@ -121,7 +122,7 @@ class ModbusSerial:
 
 @asynccontextmanager
 async def modbus_serial(folder: Path, port: int = 0) -> AsyncIterator[ModbusSerial]:
-    peer = ModbusSerial(folder, port)
+    peer = ModbusSerial(folder, port or free_port())
     try:
         await peer.start()
         yield peer

@@ -316,6 +316,7 @@ class Cable:
         if self._server is not None:
             self._server.close()
             self._server = None
+            await _turns()  # a connection accepted just now becomes a flow, or nobody would close it
         flows = list(self._flows)
         for flow in flows:
             flow.cancel()
@@ -338,12 +339,12 @@ class Cable:
         except (OSError, asyncio.CancelledError):
             pass  # the connections end below
         finally:
+            for end in ends:  # first, for a second cancel may come while the flows are awaited
+                end.transport.abort()
+            self._flows.discard(task)
             for flow in flows:
                 flow.cancel()
             await asyncio.gather(*flows, return_exceptions=True)
-            for end in ends:
-                end.transport.abort()
-            self._flows.discard(task)
 
     async def _flow(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -364,6 +365,12 @@ async def cable(to: int) -> AsyncIterator[Cable]:
         await relay.cut()
 
 
+async def _turns() -> None:
+    """A few turns of the loop: what was called soon has been called."""
+    for _ in range(5):
+        await asyncio.sleep(0)  # noqa: TID251 - no time passes
+
+
 class Elsewhere:
     """An event loop in a thread of its own, for a server that must not share the loop of the test."""
 
@@ -376,6 +383,7 @@ class Elsewhere:
         return self
 
     def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(_turns(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

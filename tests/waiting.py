@@ -1,6 +1,7 @@
 """The one place where a test polls: for what happens in another process or thread and cannot be awaited."""
 
 import asyncio
+import random
 import socket
 from collections.abc import Callable
 
@@ -16,8 +17,13 @@ async def until(condition: Callable[[], object], limit: float = 10.0, what: str 
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nothing listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 on which nothing listens, below those that the system gives to clients: a server that is
+    stopped finds it free again."""
+    while True:
+        port = random.randrange(12_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port

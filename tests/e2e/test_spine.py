@@ -76,8 +76,10 @@ async def test_a_broker_that_was_away_receives_everything_in_order(tmp_path: Pat
                 before = await agent.until(lambda s: s["broker"]["status"] == "DOWN")
                 rows = before["buffer"]["rows"]
                 await agent.until(lambda s, rows=rows: s["buffer"]["rows"] > rows + 3)
+                agent.pause()  # a message that comes before the sink has subscribed again would be nobody's
                 await p.broker.start()
                 await p.sink.subscribed()
+                agent.resume()
                 await agent.until(lambda s: s["broker"]["status"] == "UP", limit=30)
             await p.settled(agent, await p.counted())
         finally:
