@@ -166,9 +166,7 @@ class Reader:
         if not isinstance(said, Mapping) or not isinstance(said.get("name"), str):
             raise TimelineFault("a command is written like {name: order.start, order_id: WO-1}", key="command")
         if said["name"] not in CLASSES and "." not in said["name"]:
-            raise TimelineFault(
-                f"there is no command {said['name']!r}{_hint(said['name'], CLASSES)}", key="command"
-            )
+            raise TimelineFault(f"there is no command {said['name']!r}{_hint(said['name'], CLASSES)}", key="command")
         if not isinstance(said.get("retained", False), bool):
             raise TimelineFault("`retained` is true or false", key="command")
         made = {key: self.moment(value, "command") if key in TIMES else value for key, value in said.items()}
