@@ -4,7 +4,7 @@ repeated, dated in the past, lost or killed on the way.
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.machine.stories import PRESS, TAGS, config, story
@@ -122,7 +122,16 @@ def check(events: list[dict[str, Any]]) -> None:
         assert n == sum(own.get(member, 0) for own in runs.values())
 
 
+def _start(order: str, effective: int = 0) -> tuple[float, Any]:
+    return 2.5, ("ask", ({"name": "order.start", "order_id": order, "mode": "switch"}, effective))
+
+
+IN_A_GAP = [_start("A"), (2.5, ("make", 3)), (2.5, ("lost", 0)), (40.0, ("make", 5)), _start("B"), (2.5, ("back", 0))]
+"""The order changes while the machine cannot be seen, and the pieces of that time are told afterwards."""
+
+
 @settings(deadline=None, max_examples=80)
+@example([*IN_A_GAP, (1.0, ("make", 2)), _start("A", 5)])
 @given(STEPS)
 def test_every_piece_belongs_to_one_run_or_to_none(steps: list[Any]) -> None:
     lines, until = tell(steps, floor=False, twice=False)
