@@ -93,6 +93,10 @@ class References:
             )  # fmt: skip
             problem = Problem("E410", f"'{alarm.source}' is {kind}, and must be {needs[0]}", why=needs[1])
             self._add(name, node, ("alarms", index, word), problem)
+        planned = machine.orders.quantity if machine.orders is not None else None
+        if planned is not None and (kind := self._type(machine.device, planned)) in ("string", "bool"):
+            problem = Problem("E410", f"'{planned}' is {kind}, and must be a number", why="it is a planned quantity")
+            self._add(name, node, ("orders", "quantity"), problem)
         for meter, options in machine.consumption.items():
             path: Path = ("consumption", meter, "tag")
             kind = self._type(machine.device, options.tag)

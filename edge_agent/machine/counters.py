@@ -100,14 +100,15 @@ def sample(
         if booked.case in ("reset", "burst", "correction", "rejected", "baseline"):
             group = group if gap and booked.case != "correction" else flush(group, name, plan, out)
             out.store = True
-        if gap or booked.case == "baseline":
-            group = group._replace(watched=at)
-        elif booked.delta > 0:
-            group = group._replace(moved=at)
-        if booked.register is not before:
-            group = group._replace(registers={**group.registers, member: booked.register})
-            if booked.register.suspect is not None or booked.case == "pulse":
-                out.store = True
+        watched = gap or booked.case == "baseline"
+        if watched or booked.register is not before:
+            group = group._replace(
+                registers={**group.registers, member: booked.register},
+                watched=at if watched else group.watched,
+                moved=at if booked.delta > 0 and not watched else group.moved,
+            )
+        if booked.register is not before and (booked.register.suspect is not None or booked.case == "pulse"):
+            out.store = True
         if booked.case == "rejected":
             rejected(known or before.at or at, at)
         if booked.case == "baseline" and member not in group.totals:

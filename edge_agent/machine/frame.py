@@ -119,6 +119,8 @@ class Frame:
 
     def shelve(self) -> None:
         """Put downtimes that ended, or were changed after their end, into the archive."""
+        if len(self.out.events) == self._shelved:
+            return
         events = self.out.events[self._shelved :]
         self._shelved += len(events)
         ended = [event.data for event in events if isinstance(event.data, Downtime) and event.data.status == "ended"]
@@ -128,7 +130,8 @@ class Frame:
     def tell(self, fact: Fact) -> None:
         """Let the parts hear a fact, after the events published before it."""
         if self.team.parts:
-            self._note_published()
+            if len(self.out.events) > self._published:
+                self._note_published()
             self._facts.append(fact)
             self.tell_all()
 
@@ -136,13 +139,15 @@ class Frame:
         """Let the parts hear what waits: events published since, and what parts told each other."""
         if self._telling or not self.team.parts:
             return
+        if not self._facts and len(self.out.events) == self._published:
+            return
         self._telling = True
         self._note_published()
         while self._facts:
             fact = self._facts.popleft()
             if type(fact) is Cause:
                 self._first_out(fact)
-            else:
+            elif self.set_plans:
                 self._mark(fact)
             for part in self.team.hearing(fact):
                 old = self.parts[part.name]

@@ -116,7 +116,7 @@ class Machine:
         self, known: saving.Saved, rebuild: Rebuild, now: Instant
     ) -> tuple[dict[str, Any], dict[Part[Any], str]]:
         """The parts' states, and those that begin anew with what was wrong with the stored one."""
-        parts: dict[str, Any] = {}
+        parts: dict[str, Any] = {name: saved._replace(fingerprint="") for name, saved in known.parts.items()}
         anew: dict[Part[Any], str] = {}
         for part in self._team.parts:
             saved = known.parts.get(part.name)

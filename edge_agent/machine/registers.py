@@ -34,12 +34,14 @@ class Suspect(NamedTuple):
 
 class Register(NamedTuple):
     """`raw`: the reading up to which pieces are booked. `at`: its last good sample. `hint`: a reset was announced
-    then. For a bool tag `raw` is the level, None when an edge was possible unseen."""
+    then. `former`: where it would stand had a refused jump not been; it may come back there. For a bool tag `raw` is
+    the level, None when an edge was possible unseen."""
 
     raw: int | None = None
     at: Instant | None = None
     suspect: Suspect | None = None
     hint: Instant | None = None
+    former: int | None = None
 
 
 class Booked(NamedTuple):
@@ -102,15 +104,21 @@ def _classify(
     assert prev is not None
     hinted = register.hint is not None and at.mono - register.hint.mono <= HINT_LIFE + passed
     if now == prev:
-        return Booked(Register(prev, at, None, register.hint if hinted and not gap else None), 0, "none", flags)
+        hint = register.hint if hinted and not gap else None
+        return Booked(Register(prev, at, None, hint, register.former), 0, "none", flags)
     fresh = Register(now, at)
+    former = register.former
     if hinted and (now < prev or now <= limit):
         missed = {"lower_bound"} if options.max_rate * passed >= SECOND else set()
         return Booked(fresh, max(0, now - options.wrap_to), "reset", flags | {"reset"} | missed, not missed)
     if now > prev:
         if now - prev <= limit:
+            if former is not None:
+                fresh = fresh._replace(former=former + now - prev)
             return Booked(fresh, now - prev, "normal", flags)
         return Booked(register._replace(suspect=Suspect("jump", now, 0, at, limit)))
+    if former is not None and 0 <= now - former <= limit:
+        return Booked(fresh, now - former, "normal", flags)
     if plan.wrap is not None:
         delta = now + plan.wrap - prev - options.wrap_to
         if 0 <= delta <= limit and (not gap or options.resets == "never"):
@@ -141,7 +149,7 @@ def _confirm(
     if suspect.kind == "jump":
         if gap or options.jumps == "accept":
             return Booked(fresh, now - prev, "burst", flags | {"burst"})
-        return Booked(fresh, 0, "rejected", flags, exact=False)
+        return Booked(fresh._replace(former=prev), 0, "rejected", flags, exact=False)
     if suspect.kind == "blank" or options.backward == "reset":
         return _reset(now, at, flags, options)
     if options.backward == "ignore":

@@ -84,7 +84,15 @@ def arrange(
     timed = [reading[3] for reading in fresh if reading[3] is not None]
     if not timed:
         needed = [reading for reading in fresh if reading[0] in essential] if essential else []
-        device = device._replace(last=_with(device.last, fresh))
+        device = Device(
+            device.seen,
+            _with(device.last, fresh),
+            device.newest,
+            device.skewed,
+            device.late,
+            device.dropped,
+            device.good,
+        )
         if len({reading[0] for reading in needed}) == len(needed):
             return Arranged(device, (Moment(now, "agent", needed),) if needed else (), fresh, None)
         return Arranged(device, [Moment(now, "agent", [reading]) for reading in needed], fresh, None)

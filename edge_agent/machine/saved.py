@@ -33,6 +33,9 @@ class SavedDevice(NamedTuple):
 
 
 class SavedPart(NamedTuple):
+    """A part's state as it is stored; in a machine's state that of a part which is not configured now, kept so that
+    its numbers and totals go on when it is configured again."""
+
     fingerprint: str
     state: Any
 
@@ -84,7 +87,10 @@ def dump(state: MachineState, fingerprints: Mapping[str, str], parts: Sequence[P
         state.ctx,
         state.earlier,
         state.order_totals,
-        {part.name: SavedPart(part.fingerprint, part.dump(state.parts[part.name])) for part in parts},
+        {
+            **{name: kept for name, kept in state.parts.items() if isinstance(kept, SavedPart)},
+            **{part.name: SavedPart(part.fingerprint, part.dump(state.parts[part.name])) for part in parts},
+        },
         state.causes,
         state.mode,
     )

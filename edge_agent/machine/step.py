@@ -256,4 +256,4 @@ class Step(Sampling):
 
 def _alive(device: Device, readings: Sequence[Reading], now: Instant) -> Device:
     good = device.good or any(reading[2] is not Quality.BAD for reading in readings)
-    return device._replace(seen=now, good=good)
+    return Device(now, device.last, device.newest, device.skewed, device.late, device.dropped, good)

@@ -304,3 +304,24 @@ def test_every_alarm_is_raised_and_cleared_in_turn_whatever_happens(walk: list[A
             seen.add(one["alarm_id"])
         else:
             assert open_.pop(one["code"]) == one["alarm_id"]
+
+
+def test_numbers_of_occurrences_go_on_when_alarms_are_taken_out_and_put_back() -> None:
+    with_alarms, without = config(PRESS, TAGS, alarms=[GUARD]), config(PRESS, TAGS)
+    whole, bare = machine(with_alarms), machine(without)
+    at, ids = 0, []
+
+    def play(state: Any, *guards: bool) -> Any:
+        nonlocal at
+        for guard in guards:
+            at += SECOND
+            outcome = whole.step(state, Batch("press", [Reading("guard", guard)]), Instant(at, at))
+            ids.extend(one.data.alarm_id for one in outcome.events if one.data.TYPE == "alarm.raised")
+            state = outcome.state
+        return state
+
+    state = play(whole.initial(Instant(0, 0)).state, False, True, False)
+    state = bare.restore(whole.dump(state), Instant(at, at)).state
+    state = whole.restore(bare.dump(state), Instant(at, at)).state
+    play(state, *[False] * 8, True)
+    assert ids == ["al-press-17-1", "al-press-17-2"]

@@ -331,3 +331,14 @@ def test_a_late_lower_sample_is_ignored():
         "production",
     )
     assert some(events, "delta") == [({"total": 5},)]
+
+
+@pytest.mark.parametrize(("away", "home", "made"), [((5000, 5000, 5000), 100, 1), ((5000, 5001, 5002, 5003), 103, 4)])
+def test_a_counter_that_comes_back_from_a_refused_jump_goes_on_where_it_was(away, home, made):
+    values = dict(enumerate([100, *away, home, home + 1]))
+
+    events = tell(values)
+
+    assert [event["cause"] for event in events if event["type"] == "data.gap"] == ["counter_jump"]
+    assert sum(delta["total"] for (delta,) in counted(events)) == made
+    assert not [event for event in events if event.get("flags")]

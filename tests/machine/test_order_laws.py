@@ -4,10 +4,13 @@ repeated, dated in the past, lost or killed on the way.
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.machine.stories import PRESS, TAGS, config, story
+from edge_agent.clock import SECOND
+from edge_agent.machine.saved import dump_archive
+from tests.machine.stories import PRESS, TAGS, config, drive, machine, story
+from tests.machine.stories import lines as story_lines
 
 MOM = {
     **PRESS,
@@ -122,7 +125,16 @@ def check(events: list[dict[str, Any]]) -> None:
         assert n == sum(own.get(member, 0) for own in runs.values())
 
 
+def _start(order: str, effective: int = 0) -> tuple[float, Any]:
+    return 2.5, ("ask", ({"name": "order.start", "order_id": order, "mode": "switch"}, effective))
+
+
+IN_A_GAP = [_start("A"), (2.5, ("make", 3)), (2.5, ("lost", 0)), (40.0, ("make", 5)), _start("B"), (2.5, ("back", 0))]
+"""The order changes while the machine cannot be seen, and the pieces of that time are told afterwards."""
+
+
 @settings(deadline=None, max_examples=80)
+@example([*IN_A_GAP, (1.0, ("make", 2)), _start("A", 5)])
 @given(STEPS)
 def test_every_piece_belongs_to_one_run_or_to_none(steps: list[Any]) -> None:
     lines, until = tell(steps, floor=False, twice=False)
@@ -162,3 +174,26 @@ def test_segments_of_a_downtime_add_up_to_it(steps: list[Any]) -> None:
     for event in story(config(PLC, {**TAGS, "order": "string"}), lines, until, "downtime"):
         if event["status"] == "ended":
             assert abs(sum(one.duration_s for one in event["segments"]) - event["duration_s"]) < 0.01
+
+
+@settings(deadline=None, max_examples=60)
+@example(IN_A_GAP)
+@given(STEPS)
+def test_what_is_stored_of_orders_and_commands_is_what_was_there(steps: list[Any]) -> None:
+    """A kill right after any line loses nothing that has been stored, and invents nothing."""
+    made = config(MOM)
+    lines, until = tell(steps, floor=False, twice=False)
+    driven = drive(made)
+    for one in driven.play(story_lines(made, lines), round(until * SECOND)):
+        if one.machine is None or "press" not in driven.states:
+            continue
+        whole = driven.states["press"]
+        archived = {"archive": dump_archive(whole.archive, whole.at)}
+        again = machine(made).restore(machine(made).dump(whole), whole.at, archived).state
+        assert again.archive.jobs == whole.archive.jobs
+        assert again.archive.results == whole.archive.results
+        assert again.archive.scheduled == whole.archive.scheduled
+        before, after = whole.parts["orders"].run, again.parts["orders"].run
+        assert (before and before._replace(times={})) == (after and after._replace(times={}))
+        assert again.parts["orders"].until == whole.parts["orders"].until
+        assert again.ctx == whole.ctx

@@ -414,6 +414,29 @@ def test_an_order_change_in_a_gap_makes_its_burst_ambiguous() -> None:
     assert [event["order_id"] for event in events if event["type"] == "order.started"] == ["WO-1", "WO-2"]
 
 
+@pytest.mark.parametrize("before", ["A", None])
+def test_pieces_of_a_gap_belong_to_the_order_at_its_start_also_if_the_mom_changed_it_meanwhile(
+    before: str | None,
+) -> None:
+    first = [ask("2s", "order.start", order_id="A"), {"at": "5s", "total": 102}] if before else []
+    given = [
+        RUNS,
+        *first,
+        {"at": "10s", "device": "lost"},
+        ask("30s", "order.start", order_id="B"),
+        {"at": "40s", "total": 112},
+        {"at": "60s", "device": "back"},
+        {"at": "70s", "total": 113},
+    ]
+    events = story(config(MOM), given, 100, "production")
+
+    known = [("A", 2, 2), ("A", 10, 12)] if before else [(None, 12, None)]
+    assert counted(events) == [*known, ("B", 1, 1)]
+    assert [event.get("flags") for event in events[-2:]] == [("ambiguous_order",), None]
+    if before:
+        assert events[-2]["ctx"]["order_run_id"] == RUN_1
+
+
 def test_a_change_over_from_the_last_piece_to_the_first_is_set_up() -> None:
     machine = {**PLC, "orders": {**PLC["orders"], "changeover": "order_gap"}}
     events = story(
