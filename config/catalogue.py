@@ -75,6 +75,12 @@ PAGES: dict[str, Page] = {
         "${name} is filled in within templates only, in values, from the machine's vars. Environment variables are "
         "not filled in; secrets have {env: NAME}.",
     ),
+    "E206": Page(
+        "A list of machines that cannot be read",
+        "The first row of the CSV names the columns: name, the template's variables, and line where lines differ. "
+        "Every row has as many cells as the first one; a cell with the delimiter in it stands in double quotes and a "
+        'quote inside of it is written "". Spreadsheets do both when they save as CSV UTF-8.',
+    ),
     "E301": Page(
         "A setting or a value that is not allowed",
         "There is no setting of this name here, or its value is none of the allowed ones. Nothing unknown is "

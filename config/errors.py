@@ -105,10 +105,14 @@ class Fault:
 
 
 class ConfigFaults(Exception):
-    """The configuration cannot be used: every fault and warning of the file, sorted by place."""
+    """The configuration cannot be used: every fault and warning, file by file, sorted by place."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
-        self.faults = tuple(sorted(faults, key=lambda fault: (fault.file, fault.line, fault.column, fault.code)))
+        found = list(faults)
+        files = list(dict.fromkeys(fault.file for fault in found))
+        self.faults = tuple(
+            sorted(found, key=lambda fault: (files.index(fault.file), fault.line, fault.column, fault.code))
+        )
         super().__init__(render(self.faults))
 
 

@@ -1,7 +1,7 @@
 """From a file to a `Config`: every fault of the file in one report, or a configuration that is sound.
 
-The order: YAML with positions, templates, each device and each machine against its model, then what they say
-about each other. A part with faults does not stop the others from being checked.
+The order: YAML with positions, included files, lists of machines, templates, each device and each machine against
+its model, then what they say about each other. A part with faults does not stop the others from being checked.
 """
 
 import functools
@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from config import references, words, yaml12
 from config.errors import ConfigFaults, Fault, Problem, did_you_mean, listed
 from config.fit import Fitted, Fitting
+from config.include import included
+from config.machine_list import listed_machines
 from config.model import Config, DeviceOptions, MachineOptions, Options, Warned
 from config.references import CheckExpression, Device, References
 from config.report import Place, Report, at
@@ -87,8 +89,9 @@ class _Loading:
         drivers: Mapping[str, type[DeviceOptions]],
         check_expression: CheckExpression | None,
     ) -> None:
-        self.root = document.root
         self.report = Report(document.source, document.faults)
+        self.root = listed_machines(included(document.root, self.report, base_dir), self.report, base_dir)
+        self._file = document.source.file
         self.base_dir = base_dir
         self.drivers = drivers
         self.check_expression = check_expression
@@ -237,7 +240,7 @@ class _Loading:
             for path, node in yaml12.walk(part):
                 if isinstance(node, Scalar | Seq):
                     dotted = ".".join(map(str, (*prefix, *path)))
-                    found[dotted] = Origin(self.report.source.file, node.span.line, node.template)
+                    found[dotted] = Origin(node.span.file or self._file, node.span.line, node.template)
         return found
 
 

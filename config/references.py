@@ -204,11 +204,11 @@ class References:
         """The place of a character of a scalar, if the scalar stands in the file as it is."""
         if scalar is None or not isinstance(scalar.value, str):
             return place
-        start = self.report.source.slice(place.span).find(scalar.value)
+        start = self.report.slice(place.span).find(scalar.value)
         if start < 0 or not 0 <= offset <= len(scalar.value):
             return place
         column = place.span.column + start + offset
-        return Place(Span(place.span.line, column, place.span.line, column + 1), place.template)
+        return Place(Span(place.span.line, column, place.span.line, column + 1, place.span.file), place.template)
 
 
 def _unreadable(error: ValueError, text: str, offset: object) -> Problem:

@@ -41,21 +41,29 @@ def at(root: Node, path: Sequence[Any], *, key: bool = False, home: Place | None
 
 
 class Report:
-    """The faults of one file."""
+    """The faults of one configuration. `sources` are its files by name, the one that the user named first."""
 
     def __init__(self, source: Source, faults: Sequence[Fault] = ()) -> None:
-        self.source = source
-        self._faults = list(faults)
-        self._settled = {(fault.line, fault.column) for fault in faults}
+        self.sources = {source.file: source}
+        self._main = source
+        self._faults: list[Fault] = []
+        self._settled: set[tuple[str, int, int]] = set()
         self._found: dict[tuple[Span, str, str], tuple[Problem, Path, list[str]]] = {}
+        self.join(source, faults)
+
+    def join(self, source: Source, faults: Sequence[Fault] = ()) -> None:
+        """One more file, with what reading it found."""
+        self.sources.setdefault(source.file, source)
+        self._faults += faults
+        self._settled |= {(fault.file, fault.line, fault.column) for fault in faults}
 
     def add(self, place: Place, problem: Problem, path: Sequence[Any], *, machine: str = "") -> None:
         """Note a problem. `machine` is said only where the place is in a template.
 
         Where reading (E1) or a template (E2) went wrong already, what the value then lacks is no news.
         """
-        spot = (place.span.line, place.span.column)
-        if problem.code.startswith("E2"):
+        spot = (place.span.file or self._main.file, place.span.line, place.span.column)
+        if problem.code.startswith(("E1", "E2")):
             self._settled.add(spot)
         elif spot in self._settled:
             return
@@ -65,18 +73,28 @@ class Report:
         if place.template and machine and machine not in machines:
             machines.append(machine)
 
+    def slice(self, span: Span) -> str:
+        """The text at a place of one line; empty if it has more."""
+        return self._source(span).slice(span)
+
     @property
     def faults(self) -> list[Fault]:
-        """All of them, in the order of the file."""
+        """All of them, file by file, in the order of each."""
         told = [
-            self.source.fault(span, _used_by(problem, machines), path)
+            self._source(span).fault(span, _used_by(problem, machines), path)
             for (span, _, _), (problem, path, machines) in self._found.items()
         ]
-        return sorted([*self._faults, *told], key=lambda fault: (fault.line, fault.column, fault.code))
+        files = list(self.sources)
+        return sorted(
+            [*self._faults, *told], key=lambda fault: (files.index(fault.file), fault.line, fault.column, fault.code)
+        )
 
     @property
     def failed(self) -> bool:
         return any(fault.severity == "error" for fault in self.faults)
+
+    def _source(self, span: Span) -> Source:
+        return self.sources.get(span.file, self._main)
 
 
 def _used_by(problem: Problem, machines: list[str]) -> Problem:

@@ -72,6 +72,20 @@ def _root(defs: Json, config: str, machine: str) -> Json:
     }
     properties["machines"] = _named(either, "The machines whose events are made.")
     properties["templates"] = _named({"$ref": _REF + "Template"}, "Machines written once and used by many.")
+    listed = _extended(user, {
+        "csv": {"type": "string", "description": "Rows of machines; the first row the columns: name, variables."}
+    })  # fmt: skip
+    defs["MachineList"] = {**listed, "required": ["csv", "template"]}
+    several = {"$ref": _REF + "MachineList"}
+    properties["machines_from"] = {
+        "description": "Machines written as the rows of a CSV file.",
+        "anyOf": [several, {"type": "array", "items": several}],
+    }
+    properties["include"] = {
+        "description": "Files whose sections belong to this one; named from its folder.",
+        "type": "array",
+        "items": {"type": "string"},
+    }
     agent = {key: part for key, part in defs["AgentOptions"].items() if key != "required"}
     defs["AgentOptions"] = agent
     result: Json = {

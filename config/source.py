@@ -24,12 +24,14 @@ _MASK = "***"
 
 
 class Span(NamedTuple):
-    """A place in the file, from its first character to just behind its last; all count from 1."""
+    """A place in a file, from its first character to just behind its last; all count from 1. `file` is the name of
+    the `Source`; empty for the one that the user named."""
 
     line: int
     column: int
     end_line: int
     end_column: int
+    file: str = ""
 
 
 TOP = Span(1, 1, 1, 1)
@@ -120,7 +122,11 @@ def _disjoint(cuts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def read(path: str | Path) -> Source:
     """The file's text. Raises ConfigFaults (E106, E107) if it is missing, too large or not plain UTF-8."""
-    file = str(path)
+    return read_as(str(path), path)
+
+
+def read_as(file: str, path: str | Path) -> Source:
+    """The same for a file that is shown to the user by another name."""
     try:
         with open(path, "rb") as stream:
             data = stream.read(LARGEST + 1)

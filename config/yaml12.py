@@ -191,11 +191,11 @@ class _Builder:
             case events.CollectionStartEvent():
                 self._tag(event)
                 if len(self._open) >= DEEPEST:
-                    self._stop_at(_span(event), _too_deep())
+                    self._stop_at(self._span(event), _too_deep())
                 self._open.append(_Open(event, {} if isinstance(event, events.MappingStartEvent) else []))
             case events.CollectionEndEvent():
                 done = self._open.pop()
-                self._node(_closed(done, _span(event)), done.start.anchor)
+                self._node(_closed(done, self._span(done.start), self._span(event)), done.start.anchor)
             case events.AliasEvent():
                 self._alias(event)
             case events.DocumentStartEvent():
@@ -260,7 +260,7 @@ class _Builder:
         return node
 
     def _scalar(self, event: events.ScalarEvent) -> Scalar:
-        span, text = _span(event), str(event.value)
+        span, text = self._span(event), str(event.value)
         if not event.implicit[0]:
             return Scalar(text, text, span, quoted=True)
         try:
@@ -287,25 +287,24 @@ class _Builder:
         if tag is not None and tag != "!":
             shown = tag.replace("tag:yaml.org,2002:", "!!")
             problem = Problem("E105", f"'{shown}' is not used here", fix="put text that starts with ! in quotes")
-            self.faults.append(self.source.fault(_span(event), problem))
+            self.faults.append(self.source.fault(self._span(event), problem))
+
+    def _span(self, event: events.Event) -> Span:
+        start, end = event.start_mark, event.end_mark
+        if start is None or end is None:  # the parsers set both
+            return TOP
+        return Span(start.line + 1, start.column + 1, end.line + 1, end.column + 1, self.source.file)
 
     def _stop(self, event: events.Event, problem: Problem) -> NoReturn:
-        self._stop_at(_span(event), problem)
+        self._stop_at(self._span(event), problem)
 
     def _stop_at(self, span: Span, problem: Problem) -> NoReturn:
         self.faults.append(self.source.fault(span, problem))
         raise _Stop
 
 
-def _span(event: events.Event) -> Span:
-    start, end = event.start_mark, event.end_mark
-    if start is None or end is None:  # the parsers set both
-        return TOP
-    return Span(start.line + 1, start.column + 1, end.line + 1, end.column + 1)
-
-
-def _closed(part: _Open, end: Span) -> Node:
-    span = Span(*_span(part.start)[:2], *end[2:])
+def _closed(part: _Open, start: Span, end: Span) -> Node:
+    span = Span(start.line, start.column, end.end_line, end.end_column, start.file)
     if isinstance(part.entries, dict):
         return Map(part.entries, span, size=part.size, depth=part.depth)
     return Seq(part.entries, span, size=part.size, depth=part.depth)

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
             raise Stop(ExitCode.USAGE, f"no test has {only!r} in its name")
         places = {path: place for path, place in loaded.origins.items() if path.startswith("tests.")}
         file_name = next((place.file for place in places.values()), "")
-        where = Where(file_name, {path: place.line for path, place in places.items()})
+        where = Where(file_name, {path: (place.file, place.line) for path, place in places.items()})
         failed = 0
         results = []
         for index in chosen:

@@ -16,10 +16,10 @@ _MOST_EVENTS = 30
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Where parts of the tests stand: the file, and its lines by dotted path (`tests.0.expect.1.type`)."""
+    """Where parts of the tests stand: the main file, and (file, line) by dotted path (`tests.0.expect.1.type`)."""
 
     file: str
-    lines: Mapping[str, int]
+    places: Mapping[str, tuple[str, int]]
 
     def of(self, test: int, place: Place | None = None) -> str:
         """`file:line` of a test or of a place in it; without a line where nothing was written."""
@@ -32,9 +32,10 @@ class Where:
                 if place.key is not None:
                     tries.insert(0, f"{tries[0]}.{place.key}")
         for path in tries:
-            line = min((n for p, n in self.lines.items() if p == path or p.startswith(f"{path}.")), default=None)
-            if line is not None:
-                return f"{self.file}:{line}"
+            found = [at for p, at in self.places.items() if p == path or p.startswith(f"{path}.")]
+            if found:
+                file, line = min(found, key=lambda at: at[1])
+                return f"{file}:{line}"
         return self.file
 
 

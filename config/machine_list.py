@@ -1,0 +1,212 @@
+"""Machines written as the rows of a spreadsheet: `machines_from: {csv: presses.csv, template: press, line: line4}`.
+
+The first row names the columns: `name`, then the template's variables, and if lines differ `line`. Every further row
+is one machine of the template; a cell has the type that it would have in YAML (3 is a number, text in double quotes
+is text). What else stands in the entry is laid over the template for all of them, as in a machine. The delimiter is
+the first of ; , and tab in the first row. Faults name the file, line and column of the cell.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from config import words, yaml12
+from config.errors import ConfigFaults, Problem
+from config.include import again, beside
+from config.report import Place, Report, at
+from config.source import Source, Span, is_secret, read_as
+from config.yaml12 import Map, Node, Scalar, Seq
+
+DELIMITERS = ";,\t"
+_OWN = ("name", "line")
+
+
+class Cell(NamedTuple):
+    text: str
+    span: Span
+    quoted: bool
+
+
+def listed_machines(root: Map, report: Report, base_dir: Path) -> Map:
+    """The tree with a machine for every row, and without `machines_from`."""
+    node = root.get("machines_from")
+    items = {key: entry for key, entry in root.items.items() if key != "machines_from"}
+    if node is None:
+        return root
+    known = items.get("machines")
+    machines = dict(known[1].items) if known and isinstance(known[1], Map) else {}
+    for index, entry in enumerate(node.items if isinstance(node, Seq) else [node]):
+        path = ("machines_from", index) if isinstance(node, Seq) else ("machines_from",)
+        if not isinstance(entry, Map):
+            fix = "machines_from: {csv: presses.csv, template: press, line: line4}"
+            report.add(at(root, path), Problem("E307", "'machines_from' needs a mapping", fix=fix), path)
+            continue
+        for name, machine in _machines(entry, path, report, base_dir):
+            if name.value in machines:
+                again(name.raw, machines[name.value][0], name, report)
+            else:
+                machines[name.value] = (name, machine)
+    if known is None or isinstance(known[1], Map) or (isinstance(known[1], Scalar) and known[1].value is None):
+        key = known[0] if known else root.items["machines_from"][0]
+        items["machines"] = (key, Map(machines, node.span))
+    return Map(items, root.span)
+
+
+def _machines(
+    entry: Map, path: tuple[str | int, ...], report: Report, base_dir: Path
+) -> Iterator[tuple[Scalar, Map]]:
+    """Name and tree of each machine of one list."""
+    sound = True
+    for word in ("csv", "template"):
+        value = entry.get(word)
+        if value is None:
+            report.add(Place(entry.span, ""), words.missing(word, ("machines_from",)), (*path, word))
+        elif not (isinstance(value, Scalar) and isinstance(value.value, str)):
+            report.add(at(entry, (word,)), words.of_type(["text"], (word,), yaml12.plain(value)), (*path, word))
+        else:
+            continue
+        sound = False
+    if not sound:
+        return
+    file = entry.get("csv")
+    assert isinstance(file, Scalar)
+    main = next(iter(report.sources.values()))
+    where = base_dir / str(file.value)
+    if not where.is_file():
+        why = "files are named from the folder of the configuration"
+        report.add(at(entry, ("csv",)), Problem("E106", f"there is no file {file.value}", why=why), (*path, "csv"))
+        return
+    try:
+        source = read_as(beside(main, str(file.value)), where)
+    except ConfigFaults as broken:
+        report.join(Source(beside(main, str(file.value)), ""), broken.faults)
+        return
+    source.parsed = True  # what to hide is said by the columns
+    report.join(source)
+    rows = [row for row in _rows(source, report) if row is not None and any(cell.text for cell in row)]
+    if not rows or not (columns := _columns(rows[0], source, report)):
+        return
+    shared = entry.get("vars")
+    given = dict(shared.items) if isinstance(shared, Map) else {}
+    rest = {key: value for key, value in entry.items.items() if key not in ("csv", "vars")}
+    for row in rows[1:]:
+        if (made := _machine(row, columns, given, rest, report)) is not None:
+            yield made
+
+
+def _machine(
+    row: Sequence[Cell],
+    columns: Sequence[Scalar],
+    given: dict[yaml12.Value, tuple[Scalar, Node]],
+    rest: dict[yaml12.Value, tuple[Scalar, Node]],
+    report: Report,
+) -> tuple[Scalar, Map] | None:
+    here = row[0].span
+    if len(row) != len(columns):
+        what = f"this row has {len(row)} cells, and the first row has {len(columns)}"
+        report.add(Place(here, ""), Problem("E206", what, fix="a text with the delimiter in it needs quotes"), ())
+        return None
+    cells = {column.value: (column, cell) for column, cell in zip(columns, row, strict=True)}
+    name = cells["name"][1]
+    if not name.text:
+        report.add(Place(here, ""), Problem("E206", "this machine has no name"), ())
+        return None
+    values, items = dict(given), dict(rest)
+    for key, (column, cell) in cells.items():
+        if key == "name" or not cell.text:
+            continue
+        if key == "line":
+            items["line"] = (column, Scalar(cell.text, cell.text, cell.span))
+        else:
+            if is_secret(key):
+                report.sources[cell.span.file].hide(cell.span)
+            values[key] = (column, Scalar(_value(cell, report), cell.text, cell.span, cell.quoted))
+    spot = Scalar("vars", "vars", name.span)
+    items["vars"] = (spot, Map(values, name.span))
+    return Scalar(name.text, name.text, name.span), Map(items, name.span)
+
+
+def _value(cell: Cell, report: Report) -> yaml12.Value:
+    if cell.quoted:
+        return cell.text
+    try:
+        return yaml12.core(cell.text)
+    except Problem as problem:
+        fix = f'write it without the zero, or "{cell.text}" in double quotes for text'
+        report.add(Place(cell.span, ""), Problem(problem.code, problem.what, why=problem.why, fix=fix), ())
+        return cell.text
+
+
+def _columns(row: Sequence[Cell], source: Source, report: Report) -> list[Scalar]:
+    """The names of the columns; none if machines cannot be made of them."""
+    found: dict[str, Cell] = {}
+    for cell in row:
+        if not cell.text:
+            report.add(Place(cell.span, ""), Problem("E206", "a column without a name"), ())
+        elif cell.text in found:
+            report.add(Place(cell.span, ""), Problem("E206", f"the column '{cell.text}' is there twice"), ())
+        found[cell.text] = cell
+    if "name" not in found:
+        why = f"the first row of {source.file} names the columns: name, then the variables of the template"
+        report.add(Place(row[0].span, ""), Problem("E206", "no column is called 'name'", why=why), ())
+        return []
+    return [Scalar(cell.text, cell.text, cell.span) for cell in row]
+
+
+def _rows(source: Source, report: Report) -> Iterator[list[Cell] | None]:
+    """The cells of each line; None for a line that cannot be read."""
+    delimiter = next((char for char in source.lines[0] if char in DELIMITERS), ",")
+    for number, line in enumerate(source.lines, 1):
+        try:
+            yield list(_cells(line, number, delimiter, source.file))
+        except _Broken as broken:
+            report.add(Place(broken.span, ""), broken.problem, ())
+            yield None
+
+
+class _Broken(Exception):
+    def __init__(self, span: Span, problem: Problem) -> None:
+        super().__init__(problem.what)
+        self.span = span
+        self.problem = problem
+
+
+def _cells(line: str, number: int, delimiter: str, file: str) -> Iterator[Cell]:
+    at, end = 0, len(line)
+    while True:
+        start = at
+        while start < end and line[start] == " ":
+            start += 1
+        quoted = start < end and line[start] == '"'
+        if quoted:
+            text, at = _quoted(line, start, number, file)
+            while at < end and line[at] == " ":
+                at += 1
+            if at < end and line[at] != delimiter:
+                problem = Problem(
+                    "E206", "text behind the closing quote", fix='a quote inside of quotes is written ""'
+                )
+                raise _Broken(Span(number, at + 1, number, at + 2, file), problem)
+        else:
+            at = line.find(delimiter, start)
+            at = end if at < 0 else at
+            text = line[start:at].rstrip()
+        yield Cell(text, Span(number, start + 1, number, max(at, start + 1) + 1, file), quoted)
+        if at >= end:
+            return
+        at += 1
+
+
+def _quoted(line: str, start: int, number: int, file: str) -> tuple[str, int]:
+    """The text from the quote at `start` on, and where it ends."""
+    parts, at = [], start + 1
+    while True:
+        close = line.find('"', at)
+        if close < 0:
+            problem = Problem("E206", "this quote is not closed on its line", fix="a cell is one line")
+            raise _Broken(Span(number, start + 1, number, start + 2, file), problem)
+        parts.append(line[at:close])
+        if line[close + 1 : close + 2] != '"':
+            return "".join(parts), close + 1
+        parts.append('"')
+        at = close + 2

@@ -1,0 +1,100 @@
+"""Machines written once and used many times: rows of a CSV file, included files, overrides merged by name."""
+
+from pathlib import Path
+
+import pytest
+
+from config.errors import ConfigFaults
+from config.load import Loaded, Origin, load
+from drivers.registry import Drivers
+from edge_agent.machine.expressions import names
+
+MAIN = """\
+version: 1
+agent: {id: a}
+site: {enterprise: acme, site: sz1, area: stamping}
+include: [kinds/press.yaml]
+machines_from: {csv: presses.csv, template: press, line: line4, downtime: {microstop: 120s}}
+"""
+PRESS = """\
+templates:
+  press:
+    vars: [ip, article]
+    device:
+      driver: modbus
+      url: "tcp://${ip}"
+      tags:
+        run: {coil: 0}
+        note: {holding: 3, type: string, length: 4}
+    state: {from: run, map: {0: idle, 1: running}}
+    downtime: {microstop: 300s, reasons: {7: {text: "${article}"}}}
+"""
+
+
+def written(folder: Path, csv: str | bytes, main: str = MAIN) -> Loaded:
+    (folder / "kinds").mkdir()
+    (folder / "kinds/press.yaml").write_text(PRESS)
+    (folder / "presses.csv").write_bytes(csv if isinstance(csv, bytes) else csv.encode())
+    (folder / "line.yaml").write_text(main)
+    return load(folder / "line.yaml", Drivers().options(), check_expression=names)
+
+
+def rows(count: int, delimiter: str = ",") -> str:
+    lines = [("name", "ip", "article"), *((f"press-{n}", f"10.0.0.{n}", f"A-{n}") for n in range(1, count + 1))]
+    return "".join(f"{delimiter.join(line)}\n" for line in lines)
+
+
+def test_fifty_machines_come_of_one_template_and_a_list(tmp_path: Path) -> None:
+    loaded = written(tmp_path, rows(50))
+    assert len(loaded.config.machines) == len(loaded.config.devices) == 50
+    assert loaded.config.devices["press-37"].endpoint == "10.0.0.37:502"
+    machine = loaded.config.machines["press-37"]
+    assert machine.line == "line4"
+    assert machine.downtime is not None
+    assert machine.downtime.microstop == 120_000_000
+    assert machine.downtime.reasons[7].text == "A-37"
+
+
+def test_every_value_knows_its_file_through_includes_and_lists(tmp_path: Path) -> None:
+    origins = written(tmp_path, rows(3)).origins
+    place = str(tmp_path / "kinds/press.yaml")
+    assert origins["machines.press-2.state.from"] == Origin(place, 10, "press")
+    assert origins["machines.press-2.downtime.microstop"] == Origin(str(tmp_path / "line.yaml"), 5)
+    assert origins["devices.press-2.url"] == Origin(place, 6, "press")
+    assert origins["machines.press-2.downtime.reasons.7.text"] == Origin(str(tmp_path / "presses.csv"), 3)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_list_as_spreadsheets_of_any_country_write_it(tmp_path: Path, delimiter: str) -> None:
+    text = delimiter.join(("name", "line", "ip", "article")) + "\r\n"
+    text += delimiter.join(("1", "", '"10.0.0.1"', f'"00{delimiter} ""7"""')) + "\r\n"
+    text += delimiter.join(("press-2", "line9", "10.0.0.2", "冲压")) + "\r\n" + delimiter * 3 + "\r\n"
+    config = written(tmp_path, b"\xef\xbb\xbf" + text.encode()).config
+    assert {name: machine.line for name, machine in config.machines.items()} == {"1": "line4", "press-2": "line9"}
+    told = [machine.downtime.reasons[7].text for machine in config.machines.values() if machine.downtime]
+    assert told == [f'00{delimiter} "7"', "冲压"]
+
+
+def test_a_list_may_stand_in_an_included_file_beside_others(tmp_path: Path) -> None:
+    head = MAIN.partition("machines_from")[0].replace("press.yaml]", "press.yaml, line4.yaml]")
+    (tmp_path / "line4.yaml").write_text("machines_from: {csv: presses.csv, template: press, line: line4}\n")
+    (tmp_path / "more.csv").write_text("name,ip,article\npress-9,10.0.0.9,x\n")
+    more = "machines_from: [{csv: more.csv, template: press, line: line5}]\n"
+    config = written(tmp_path, rows(2), head + more).config
+    assert {name: machine.line for name, machine in config.machines.items()} == {
+        "press-9": "line5", "press-1": "line4", "press-2": "line4",
+    }  # fmt: skip
+
+
+def test_a_list_in_another_encoding_is_told_with_its_place(tmp_path: Path) -> None:
+    with pytest.raises(ConfigFaults) as broken:
+        written(tmp_path, "name,ip,article\npress-1,10.0.0.1,Größe\n".encode("cp1252"))
+    (fault,) = (fault for fault in broken.value.faults if fault.severity == "error")
+    assert (fault.file, fault.code, fault.line, fault.column) == (str(tmp_path / "presses.csv"), "E106", 2, 20)
+
+
+def test_what_a_column_hides_is_not_shown_in_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(ConfigFaults) as broken:
+        written(tmp_path, "name,ip,article,password\npress 1,10.0.0.1,x,hunter2\n")
+    assert "hunter2" not in str(broken.value)
+    assert "E309" in str(broken.value)
