@@ -8,6 +8,7 @@ from config.model import AgentOptions, Config, Site
 from config.model import MachineOptions as MachineYaml
 from drivers.base import Batch, Reading
 from drivers.simulated.options import SimulatedDevice
+from edge_agent.cli.run import calm_collector
 from edge_agent.clock import SECOND, Instant
 from edge_agent.machine.machine import Machine
 
@@ -69,6 +70,34 @@ def _unchanged(number: int, known: list[Reading]) -> Batch:
     return Batch("plc", known)
 
 
+def _changing(number: int) -> Batch:
+    return Batch(
+        "plc",
+        [
+            Reading("status", 8 if number % 40 > 30 else 2),
+            Reading("total", number),
+            Reading("reject", number // 3),
+            Reading("code", number % 7),
+        ],
+    )
+
+
+def _side_by_side(machines: int, batch: Callable[[int], Batch], steps: int) -> float:
+    """Readings/s of machines that take turns, as in an agent: each has a state and a configuration of its own."""
+    team = [Machine(_config(4, _MACHINE), "m", epoch=f"e{number}") for number in range(machines)]
+    states = [machine.initial(Instant(_START, 0)).state for machine in team]
+    prepared = [[batch(turn) for _ in team] for turn in range(max(3, steps // machines))]
+    calm_collector()
+    for warm in (True, False):
+        readings, begun = 0, process_time()
+        for turn, batches in enumerate(prepared[:2] if warm else prepared[2:], start=0 if warm else 2):
+            now = Instant(_START + turn * 100_000, turn * 100_000)
+            for index, machine in enumerate(team):
+                states[index] = machine.step(states[index], batches[index], now).state
+                readings += len(batches[index].readings)
+    return readings / (process_time() - begun)
+
+
 def measure() -> list[Figure]:
     """Every figure of the step alone."""
     figures = []
@@ -81,21 +110,14 @@ def measure() -> list[Figure]:
     figures.append(Figure(_SECTION, "unchanged, read as new objects", rate, "readings/s"))
     rate, _, _ = _rate(machine, lambda number: Batch("plc", same[-4:]), 3000)
     figures.append(Figure(_SECTION, "unchanged, 4 tags, all used", rate, "readings/s"))
-    rate, events, dump = _rate(
-        machine,
-        lambda number: Batch(
-            "plc",
-            [
-                Reading("status", 8 if number % 40 > 30 else 2),
-                Reading("total", number),
-                Reading("reject", number // 3),
-                Reading("code", number % 7),
-            ],
-        ),
-        5000,
-    )
+    rate, events, dump = _rate(machine, _changing, 5000)
     figures.append(Figure(_SECTION, "4 tags, all used and changing", rate, "readings/s", f"{events} events"))
     figures.append(Figure(_SECTION, "state to bytes, machine with counters", dump, "µs"))
+    for machines in (1, 10, 100, 500):
+        rate = _side_by_side(machines, lambda number: Batch("plc", same[-4:]), 20_000)
+        figures.append(Figure(_SECTION, f"unchanged, 4 tags, {machines} machines", rate, "readings/s"))
+        rate = _side_by_side(machines, _changing, 20_000)
+        figures.append(Figure(_SECTION, f"4 tags, all changing, {machines} machines", rate, "readings/s"))
     tags = [f"v{number:04}" for number in range(1000)]
     machine = Machine(_config(1000, {"measurements": {"all": {"tags": tags, "on": "change"}}}), "m", epoch="e")
     rate, events, dump = _rate(

@@ -101,12 +101,11 @@ def sample(
             group = group if gap and booked.case != "correction" else flush(group, name, plan, out)
             out.store = True
         watched = gap or booked.case == "baseline"
-        if watched or booked.register is not before:
-            group = group._replace(
-                registers={**group.registers, member: booked.register},
-                watched=at if watched else group.watched,
-                moved=at if booked.delta > 0 and not watched else group.moved,
-            )
+        if booked.delta:
+            group = _book(group, member, booked, before, known, at, basis, factor, gap=gap, watched=watched)
+        elif watched or booked.register is not before:
+            registered = {**group.registers, member: booked.register}
+            group = group._replace(registers=registered, watched=at if watched else group.watched)
         if booked.register is not before and (booked.register.suspect is not None or booked.case == "pulse"):
             out.store = True
         if booked.case == "rejected":
@@ -114,7 +113,6 @@ def sample(
         if booked.case == "baseline" and member not in group.totals:
             group = group._replace(totals={**group.totals, member: 0})
         if booked.delta:
-            group = _book(group, member, booked, before, known, at, basis, factor, gap=gap)
             if member == "scrap" and reason is not None and booked.delta > 0 and not gap:
                 defects = {**group.defects, reason: group.defects.get(reason, 0) + booked.delta * factor}
                 group = group._replace(defects=defects)
@@ -134,7 +132,10 @@ def _book(
     factor: int,
     *,
     gap: bool,
+    watched: bool,
 ) -> Group:
+    """The group with pieces that were made; `watched`: they were not seen to be made. Built in one go, as this is
+    what a counting machine costs."""
     delta = booked.delta * factor
     totals = {**group.totals, member: group.totals.get(member, 0) + delta}
     cause = (
@@ -150,15 +151,24 @@ def _book(
         start = before.at or at
         if since is not None and since.mono > start.mono:
             start = since
-    return group._replace(
-        totals=totals,
-        since=start,
-        first=group.first or at,
-        at=at,
-        base=base,
-        flags=group.flags | booked.flags,
-        cause=cause,
-        basis=basis,
+    return Group(
+        {**group.registers, member: booked.register},
+        totals,
+        group.sent,
+        start,
+        group.first or at,
+        at,
+        base,
+        group.flags | booked.flags,
+        cause,
+        basis,
+        group.mismatch,
+        group.debt,
+        group.declared,
+        group.factor,
+        group.defects,
+        at if booked.delta > 0 and not watched else group.moved,
+        at if watched else group.watched,
     )
 
 

@@ -237,7 +237,8 @@ class Step(Sampling):
             held = self.held[key]
             value = held.value if held.stale is None else None
             self.tell(Sample(key, value, held.quality, moment.at, moment.basis))
-        self.tell(Scanned(moment.at, moment.basis))
+        if Scanned in self.team.by_kind:
+            self.tell(Scanned(moment.at, moment.basis))
 
     def _confirm(self, plan: DevicePlan, seen: Instant | None) -> None:
         """A sign of life reads a suspect register again: an unchanged value is not always in the batch."""

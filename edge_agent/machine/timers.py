@@ -1,6 +1,7 @@
 """When a machine must be woken: every timer that its state holds, on the monotonic clock."""
 
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from typing import Protocol
 
 from edge_agent.machine import downtime, gaps
@@ -12,6 +13,8 @@ from edge_agent.machine.measurements import SetState
 from edge_agent.machine.plan import Plan
 from edge_agent.machine.samples import Device, Held
 from edge_agent.machine.state import Tracked, debounce
+
+_at = itemgetter(0)
 
 
 class Timed(Protocol):
@@ -76,4 +79,4 @@ def deadlines(plan: Plan, state: Timed) -> Iterator[tuple[int, str, str]]:
 
 def due(plan: Plan, state: Timed) -> tuple[int, str, str] | None:
     """The timer that is due first; of several at one time the one named first above."""
-    return min(deadlines(plan, state), default=None, key=lambda timer: timer[0])
+    return min(deadlines(plan, state), default=None, key=_at)
