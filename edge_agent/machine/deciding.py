@@ -4,6 +4,8 @@ Before a boundary the counts are flushed, when its candidate appears: debounce f
 published count cannot be cut (event model §7.1).
 """
 
+from collections.abc import Sequence
+
 from config.presets import Mode
 from drivers.base import Value
 from edge_agent.clock import SECOND, Instant
@@ -12,6 +14,7 @@ from edge_agent.machine import downtime, firstout
 from edge_agent.machine.expressions import Uncertain
 from edge_agent.machine.frame import Frame
 from edge_agent.machine.judging import in_mode, judge, supervise
+from edge_agent.machine.parts import Cause
 from edge_agent.machine.state import GROUPS, Candidate, Interval, Verdict, View, debounce
 from edge_agent.machine.times import later, seconds
 
@@ -129,6 +132,7 @@ class Deciding(Frame):
                 state=str(verdict.state),
                 group=GROUPS[verdict.state],
                 mode=str(verdict.mode),
+                planned=self._is_planned(verdict.state, since, candidate),
                 prev_state=None if previous is None else str(previous.state),
                 prev_duration_s=None if previous is None else seconds(previous.since, since),
                 raw=None if verdict.raw is None else Raw(tag=verdict.raw.tag, value=verdict.raw.value),
@@ -139,6 +143,26 @@ class Deciding(Frame):
             ),
             self._story(verdict.state, since),
         )
+
+    def _is_planned(self, state: str, since: Instant, candidate: Candidate) -> bool | None:
+        """Whether a stop is planned from its start on, as its segment of the downtime says; None if undecided."""
+        if not downtime.stops(state):
+            return None
+        if not self._expected(since) or self.plan.calendar.at(since.wall).planned is not None or self._planned():
+            return True
+        episode = self.downtime
+        if episode is None or self._ends_blind(episode):
+            cause, _ = self._why(candidate, since)
+            mode = str(candidate.verdict.mode)
+            category, _ = downtime.judged(self.plan, str(state), mode, since, self.out, cause, None)
+            word = downtime.planned_by(category)
+        else:
+            word = episode.planned
+        return None if word == "undecided" else word == "planned"
+
+    def _ends_blind(self, episode: downtime.Downtime) -> bool:
+        """Whether parts were made while the downtime was not seen: it ended then."""
+        return episode.blind is not None and self._parts() > episode.blind.parts
 
     def _cause_alarm(self, state: str, since: Instant) -> str | None:
         if not downtime.stops(state):
@@ -152,7 +176,7 @@ class Deciding(Frame):
         episode = self.downtime
         if episode is None:
             return f"dt-{self.out.production_id(1)}" if downtime.stops(state) and self._expected(since) else None
-        if downtime.stops(state) and episode.blind is not None and self._parts() > episode.blind.parts:
+        if downtime.stops(state) and self._ends_blind(episode):
             return f"dt-{self.out.production_id(2)}"
         return episode.id
 
@@ -238,15 +262,11 @@ class Deciding(Frame):
 
     def _begin_stop(self, state: str, since: Instant, candidate: Candidate, *, uncertain: bool) -> None:
         """A downtime begins."""
-        plan = self.plan
-        code = candidate.reason if candidate.reason is not None else self._reason_code()
-        cause = downtime.cause_of(plan, code, candidate.verdict.reason, since.wall)
-        alarms = firstout.causes(self.causes, since)
-        if alarms:
-            cause = downtime.alarm(plan, alarms[0], alarms[0].at.wall)
+        cause, alarms = self._why(candidate, since)
         self.downtime = downtime.start(
-            plan,
+            self.plan,
             state,
+            str(candidate.verdict.mode),
             since,
             self.out,
             cause=cause,
@@ -257,6 +277,14 @@ class Deciding(Frame):
             alarms=tuple(one.alarm_id for one in alarms),
             planned=self._planned(),
         )
+
+    def _why(self, candidate: Candidate, since: Instant) -> tuple[downtime.Cause | None, Sequence[Cause]]:
+        """The machine's reason for a stop, and the alarms that stopped it, first-out first."""
+        alarms = firstout.causes(self.causes, since)
+        if alarms:
+            return downtime.alarm(self.plan, alarms[0], alarms[0].at.wall), alarms
+        code = candidate.reason if candidate.reason is not None else self._reason_code()
+        return downtime.cause_of(self.plan, code, candidate.verdict.reason, since.wall), alarms
 
     def _expected(self, at: Instant) -> bool:
         """Whether something should be made: a shift is on, an order is active, or there is no calendar."""
@@ -277,7 +305,7 @@ class Deciding(Frame):
         self._begin_stop(
             current.state,
             since,
-            Candidate(Verdict(current.state, "derived"), since, "derived", "order", self._parts()),
+            Candidate(Verdict(current.state, "derived", mode=current.mode), since, "derived", "order", self._parts()),
             uncertain=False,
         )
 

@@ -125,6 +125,27 @@ def _category(plan: Plan, state: str, cause: Cause | None) -> str:
     return (known or _BY_STATE.get(state, Category.UNCLASSIFIED)).value
 
 
+def judged(
+    plan: Plan, state: str, mode: str, since: Instant, out: Out, cause: Cause | None, planned: bool | None
+) -> tuple[str, bool]:
+    """Category of a downtime that begins, and whether it is excused: planned by the calendar or by `planned_when`,
+    whatever the machine gives as its reason. Somebody who chose the maintenance mode planned to."""
+    by_calendar = plan.calendar.at(since.wall).planned
+    if by_calendar is not None:
+        return by_calendar, True
+    category = _category(plan, state, cause)
+    if planned:
+        if category not in _PLANNED:
+            category = (Category.PLANNED_MAINTENANCE if state == "maintenance" else Category.PLANNED_OTHER).value
+        return category, True
+    if cause is None and state == mode == "maintenance":
+        return Category.PLANNED_MAINTENANCE.value, False
+    order, _ = _of(out.context_at(since.wall))
+    if plan.options.orders is not None and order is None and cause is None and state in ("idle", "stopped"):
+        return Category.NO_ORDER.value, False
+    return category, False
+
+
 def planned_by(category: str) -> str:
     return "planned" if category in _PLANNED else "undecided" if category in _UNDECIDED else "unplanned"
 
@@ -132,6 +153,7 @@ def planned_by(category: str) -> str:
 def start(
     plan: Plan,
     state: str,
+    mode: str,
     since: Instant,
     out: Out,
     *,
@@ -144,15 +166,8 @@ def start(
     planned: bool | None = None,
 ) -> Downtime:
     """Open an episode; the next event of `.p` is its `downtime.started`. `planned`: what `planned_when` says."""
-    category = _category(plan, state, cause)
+    category, excused = judged(plan, state, mode, since, out, cause, planned)
     order, shift = _of(out.context_at(since.wall))
-    by_calendar = plan.calendar.at(since.wall).planned
-    if by_calendar is not None:
-        category = by_calendar
-    elif planned and category not in _PLANNED:
-        category = (Category.PLANNED_MAINTENANCE if state == "maintenance" else Category.PLANNED_OTHER).value
-    elif plan.options.orders is not None and order is None and cause is None and state in ("idle", "stopped"):
-        category = Category.NO_ORDER.value
     episode = Downtime(
         f"dt-{out.production_id()}",
         1,
@@ -167,7 +182,7 @@ def start(
         quality,
         basis,
         alarms=alarms,
-        excused=by_calendar is not None or planned is True,
+        excused=excused,
     )
     out.production(since.wall, DowntimeStarted(**_common(plan, episode)), episode.id)  # type: ignore[arg-type]
     return episode

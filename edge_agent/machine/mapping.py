@@ -82,9 +82,12 @@ def mapping(
     table = None if state.source is None else Table(key(state.source), state.mask, state.states, state.default)
     mode = options.mode
     modes = None if mode is None else Table(key(mode.source), mode.mask, mode.modes, Mode.UNKNOWN)
-    cycle = options.ideal_cycle or 0
-    silence = max(3 * cycle, _SILENCE)
     activity = state.activity
+    group = "main" if "main" in registers else next(iter(registers), None)
+    counted = options.counters.get((group or "") if activity is None else activity.counter)
+    factor = 1 if counted is None or isinstance(counted.parts_per_count, str) else counted.parts_per_count
+    cycle = (options.ideal_cycle or 0) * factor
+    silence = max(3 * cycle, _SILENCE)
     keys = {one.key for one in (table, modes) if one is not None} | set(lamps.values())
     windows = dict.fromkeys(lamps.values(), BLINK)
     for expression in (*(when for _, when, _ in rules), *(when for _, when in signals)):
@@ -94,7 +97,6 @@ def mapping(
                 windows[tag] = max(windows.get(tag, 0), round(span * SECOND))
     if activity is not None:
         keys |= registers[activity.counter]
-    group = "main" if "main" in registers else next(iter(registers), None)
     watched = group is not None and cycle > 0 and activity is None
     return StateMapping(
         table,

@@ -67,10 +67,9 @@ def times(run: Run) -> OrderTimes:
     return OrderTimes(**spent)
 
 
-def spend(run: Run, name: str, start: Instant, end: Instant) -> Run:
-    """Add an interval to a bucket, as far as it lies in the run."""
-    span = end.mono - max(start.mono, run.started.mono)
-    return run if span <= 0 else run._replace(times={**run.times, name: run.times.get(name, 0) + span})
+def spend(run: Run, name: str, span: int) -> Run:
+    """The run with `span` µs more in a bucket."""
+    return run._replace(times={**run.times, name: run.times.get(name, 0) + span})
 
 
 def remember(booked: tuple[Booked, ...], new: Booked, oldest: int) -> tuple[Booked, ...]:

@@ -66,7 +66,6 @@ class StateBegan(NamedTuple):
     since: Instant
     previous: str | None
     mode: str = "production"
-    planned: bool | None = None
     blind: bool = False
 
 

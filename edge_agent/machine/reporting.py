@@ -56,6 +56,8 @@ KEPT: Final = 3
 _MISSED: Final = 48
 """Windows of a basis that passed while the agent was down and are told all the same."""
 _LATE: Final = 50
+_LATE_MICRO: Final = 20
+"""Micro-stops among them: people seldom explain these, and they would drive out the stops that they do explain."""
 _RUNS: Final = 8
 
 
@@ -157,8 +159,7 @@ class Reporting(Part[Kept]):
 
     def _settled(self, state: Kept) -> Kept:
         windows, tail, done = settle(state.windows, state.tail, self.rules)
-        late = (*state.late, *(stop for stop in done if stop.class_ == "stop"))[-_LATE:]
-        return state._replace(windows=windows, tail=tail, late=late)
+        return state._replace(windows=windows, tail=tail, late=_latest((*state.late, *done)) if done else state.late)
 
     def _changed(self, state: Kept, wall: int, out: Desk) -> Kept:
         """What is known of the time from `wall` on changed: told windows that end later are looked at again."""
@@ -370,6 +371,13 @@ def _kept(windows: Sequence[Window]) -> Iterator[Window]:
         own = [window for window in windows if window.basis == basis]
         yield from [window for window in own if window.rev][-KEPT:]
         yield from [window for window in own if not window.rev]
+
+
+def _latest(stops: tuple[Stop, ...]) -> tuple[Stop, ...]:
+    """The last stops, of the micro-stops fewer."""
+    micro = [stop.id for stop in stops if stop.class_ == "microstop"]
+    gone = set(micro[:-_LATE_MICRO])
+    return tuple(stop for stop in stops if stop.id not in gone)[-_LATE:]
 
 
 def _members(counter: Counter | None) -> frozenset[str]:

@@ -284,6 +284,9 @@ def judged_anew(
                 was, is_ = before.is_excused(since), after.is_excused(since)
                 if was != is_:
                     buckets = buckets.moved(*((name, "planned") if is_ else ("planned", name)), until - since)
+                    if name == "adet" and before.class_ == "microstop":
+                        micro = tally.micro + (since - until if is_ else until - since)
+                        tally = tally._replace(micro=max(0, micro))
                 if turned and name in ("adet", "adot"):
                     tally = tally._replace(repair=max(0, tally.repair + turned * (until - since)))
     return window._replace(buckets=buckets, stops=tally)

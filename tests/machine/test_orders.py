@@ -529,3 +529,20 @@ def test_an_authority_on_the_floor_needs_its_tag() -> None:
         MachineOptions.model_validate({"line": "l", "device": "d", "orders": {"authority": "plc"}})
     with pytest.raises(ValidationError, match="no meaning with 'authority: mom'"):
         MachineOptions.model_validate({"line": "l", "device": "d", "orders": {"authority": "mom", "tag": "order"}})
+
+
+def test_a_break_is_in_none_of_the_times_of_an_order() -> None:
+    lunch = {"shifts": [{"name": "A", "start": "00:00", "end": "08:00"}]}
+    lunch["breaks"] = [{"name": "lunch", "start": "01:00", "end": "01:30"}]
+    given = [
+        RUNS,
+        ask("1800s", "order.start", order_id="WO-1"),
+        {"at": "3600s", "status": 1},
+        {"at": "6000s", "status": 2},
+        ask("7200s", "order.stop", order_id="WO-1", **{"as": "completed"}),
+    ]
+
+    events = story(config(MOM, calendar=lunch), given, 7300)
+
+    times = next(event for event in events if event["type"] == "order.completed")["times"]
+    assert (times.apt_s, times.adet_s, times.adot_s, times.unknown_s) == (3_000, 600, 0, 0)

@@ -225,3 +225,40 @@ def test_a_machine_that_stands_without_an_order_has_none():
     events = story(config({**PRESS, **orders}, {**TAGS, "order": "string"}), given, 200, "downtime.started")
 
     assert some(events, "category", "planned") == [("unclassified", "unplanned"), ("no_order", "undecided")]
+
+
+def test_a_state_says_whether_the_stop_is_planned_as_its_segment_does():
+    lunch = {"name": "lunch", "start": "10:00", "end": "10:30"}
+    given = [
+        at(5, status=1, fault=0, total=0),
+        at(5.5, status=2),
+        at(9, status=8),
+        at(9.5, status=2),
+        at(10.1, status=1),
+        at(10.4, status=2),
+        at(11, status=3),
+        at(11.5, status=1),
+        at(12, status=2),
+    ]
+
+    events = story(press(day(EARLY, breaks=[lunch])), given, clock(13), "state", "downtime.ended")
+
+    states = [event for event in events if event["type"] == "state.changed"]
+    assert some(states, "state", "planned") == [
+        ("idle", True),
+        ("running", None),
+        ("fault", False),
+        ("running", None),
+        ("idle", True),
+        ("running", None),
+        ("setup", None),
+        ("idle", None),
+        ("running", None),
+    ]
+    segments = [segment for event in events for segment in event.get("segments", ())]
+    assert [(segment.state, segment.planned) for segment in segments] == [
+        ("fault", False),
+        ("idle", True),
+        ("setup", None),
+        ("idle", None),
+    ]

@@ -420,3 +420,30 @@ def test_without_an_ideal_cycle_nobody_knows_how_long_is_too_long():
 def test_forms_that_do_not_go_together_are_refused(options):
     with pytest.raises((Problem, ValidationError)):
         StateOptions.model_validate(options)
+
+
+def test_a_machine_that_makes_four_parts_a_cycle_may_be_silent_four_times_as_long():
+    counters = {"main": {**COUNTER["main"], "parts_per_count": 4}}
+    given = [{"at": "0s", "status": 2, "total": 0}, {"at": "10s", "total": 1}]
+
+    one = story(config({"state": MAP, "counters": COUNTER, "ideal_cycle": "5s"}, TAGS), given, 100, "state")
+    four = story(config({"state": MAP, "counters": counters, "ideal_cycle": "5s"}, TAGS), given, 100, "state")
+
+    assert some(one, "time", "quality") == [(0, "good"), (15, "uncertain")]
+    assert some(four, "time", "quality") == [(0, "good"), (30, "uncertain")]
+
+
+MAINTAINED = {**MAP, "map": {**MAP["map"], 7: "maintenance"}}
+
+
+@pytest.mark.parametrize(
+    ("line", "category", "planned"),
+    [({"mode": 3}, "planned_maintenance", True), ({"status": 7}, "breakdown", False)],
+)
+def test_maintenance_is_planned_if_somebody_chose_its_mode(line, category, planned):
+    given = [{"at": "0s", "status": 2, "mode": 1, "total": 0}, {"at": "20s", **line}]
+
+    *_, state, downtime = story(plc(MAINTAINED, **MODES), given, 100, "state", "downtime")
+
+    assert (state["state"], state["planned"]) == ("maintenance", planned)
+    assert (downtime["category"], downtime["planned"]) == (category, "planned" if planned else "unplanned")

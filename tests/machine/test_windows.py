@@ -331,3 +331,30 @@ def test_windows_fit_their_schema_on_the_wire():
     assert len(sent) > 9
     for message in sent:
         check_message(message.topic, message.body)
+
+
+def test_a_reason_that_a_micro_stop_gets_after_the_shift_revises_it():
+    given = [at(5, **RUNNING), at(9, status=8), at(9, 120, status=2)]
+    given += [at(10, 60 * count, status=1 + count % 2) for count in range(8)]
+    stopped = story(press(), given, clock(9.1), "downtime")[0]["downtime_id"]
+    reason = {"downtime_id": stopped, "code": "P1", "category": "planned_other", "issued_by": "E1"}
+    given += [at(14.1, command={"name": "downtime.assign_reason", **reason})]
+
+    first, again = told(press(), given, 14.3)
+
+    assert (first["rev"], again["rev"]) == (1, 2)
+    assert again["time"].planned_down_s - first["time"].planned_down_s == 120
+    assert first["time"].microstop_s - again["time"].microstop_s == 120
+    assert first["stops"].microstops == again["stops"].microstops
+
+
+def test_micro_stops_do_not_drive_out_the_stops_whose_reason_may_come():
+    given = [at(5, **RUNNING), at(7, status=8), at(7.5, status=2)]
+    given += [at(8, 30 * count, status=1 + count % 2) for count in range(160)]
+    stopped = story(press(), given, clock(7.1), "downtime")[0]["downtime_id"]
+    reason = {"downtime_id": stopped, "code": "P1", "category": "planned_other", "issued_by": "E1"}
+    given += [at(14.1, command={"name": "downtime.assign_reason", **reason})]
+
+    *_, again = told(press(scan="10s"), given, 14.3)
+
+    assert (again["rev"], again["time"].planned_down_s) == (2, 1_800)
