@@ -1,15 +1,15 @@
 """What each command does to a machine. An effect may raise Refused at any point: it is tried on a copy first."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from edge_agent.clock import Instant
 from edge_agent.commands import count_effects, order_effects, parameters
 from edge_agent.commands.done import Done
 from edge_agent.commands.envelope import Command, Refused
-from edge_agent.commands.parameters import Parameters
 from edge_agent.events.types import AlarmAcked
 from edge_agent.machine import explaining
 from edge_agent.machine.context import Word
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Effect(NamedTuple):
     """`carry_out(step, parameters, command)`."""
 
-    parameters: type[Parameters]
+    parameters: type[BaseModel]
     carry_out: Callable[["Step", Any, Command], Done]
 
 
@@ -69,6 +69,19 @@ def _may_set_mode(step: "Step", mode: str) -> None:
         raise Refused("conflict", "change-overs of this machine are found between orders (changeover: order_gap)")
 
 
+def _set_calendar(step: "Step", asked: parameters.CalendarSet, command: Command) -> Done:
+    """The calendar holds from now on; segments of open downtimes and windows are cut anew."""
+    if not asked.model_fields_set:
+        raise Refused(
+            "invalid", "nothing to set is given; `shifts: []` takes the calendar back to the configured one"
+        )
+    with step.hushed():
+        step.set_calendar(None if asked.is_empty else json.dumps(dict(command.params), sort_keys=True))
+    step.tell_all()
+    told = {} if asked.version is None else {"version": asked.version}
+    return Done({"calendar": "configuration" if asked.is_empty else "mom", **told})
+
+
 def _ack(step: "Step", asked: parameters.AlarmAck, command: Command) -> Done:
     before = len(step.out.events)
     params = {"alarm_id": asked.alarm_id, "comment": asked.comment}
@@ -89,14 +102,15 @@ EFFECTS: Final[Mapping[str, Effect]] = {
     "production.declare": Effect(parameters.Declare, count_effects.declare),
     "production.reverse": Effect(parameters.Reverse, count_effects.reverse),
     "context.set": Effect(parameters.ContextSet, _set_context),
+    "calendar.set": Effect(parameters.CalendarSet, _set_calendar),
     "alarm.ack": Effect(parameters.AlarmAck, _ack),
 }
 """What can be carried out; every other command is `unavailable`."""
-DATED: Final = frozenset({"order.start", "order.stop", "order.update", "context.set"})
+DATED: Final = frozenset({"order.start", "order.stop", "order.update", "context.set", "calendar.set"})
 """Commands that may wait for their `effective_at`."""
 
 
-def read(command: Command) -> Parameters:
+def read(command: Command) -> BaseModel:
     """The parameters. Raises Refused."""
     try:
         return EFFECTS[command.name].parameters.model_validate(dict(command.params))

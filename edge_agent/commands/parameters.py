@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from config.states import Category
 from config.units import duration
 from edge_agent.clock import SECOND, parse_rfc3339
+from edge_agent.machine.calendar import MomCalendar
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Quantity = Annotated[int | float, Field(gt=0, le=1 << 53, allow_inf_nan=False)]
@@ -120,6 +121,10 @@ class ContextSet(Parameters):
         if isinstance(operators, str):
             operators = [operators] if operators else []
         return {**data, "operators": tuple(operators)} if isinstance(operators, list) else data
+
+
+class CalendarSet(MomCalendar):
+    """Shifts, breaks and planned maintenance as in `calendar:`; with none of them the configured calendar holds."""
 
 
 class AlarmAck(Parameters):

@@ -55,13 +55,15 @@ class Scheduled(NamedTuple):
 
 
 class Archive(NamedTuple):
-    """`runs`: the newest first. `downtimes` by id, `results` by `result_key`, both oldest first."""
+    """`runs`: the newest first. `downtimes` by id, `results` by `result_key`, both oldest first. `calendar`: that of
+    the MOM, as JSON of `MomCalendar`, None while the configured one holds."""
 
     jobs: tuple[Job, ...] = ()
     runs: tuple[Run, ...] = ()
     downtimes: Mapping[str, Closed] = {}
     results: Mapping[str, Result] = {}
     scheduled: tuple[Scheduled, ...] = ()
+    calendar: str | None = None
 
 
 def result_key(source: str, id_: str) -> str:

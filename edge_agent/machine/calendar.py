@@ -10,11 +10,14 @@ import functools
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator
 
 from config.calendar import MINUTES, Break, CalendarOptions, Maintenance
 from config.calendar import Shift as ShiftOptions
+from config.kinds import time_zone
 from config.model import Config
 from edge_agent.clock import SECOND
 
@@ -55,6 +58,26 @@ def calendar_of(config: Config, machine: str) -> "Calendar":
     return _shared(options.shifts, options.breaks, own, config.site.timezone)
 
 
+class MomCalendar(CalendarOptions):
+    """A calendar as the MOM sends it: what `calendar:` can say, the zone it is meant in (default: the site's), and a
+    version to tell it from others."""
+
+    zone: Annotated[str, AfterValidator(time_zone)] | None = None
+    version: str | int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.shifts or self.breaks or self.maintenance)
+
+
+@functools.lru_cache(maxsize=64)
+def calendar_set(text: str, machine: str, zone: str) -> "Calendar":
+    """The machine's calendar from JSON of `MomCalendar`; `zone` is the site's."""
+    asked = MomCalendar.model_validate_json(text)
+    own = tuple(each for each in asked.maintenance if each.machines is None or machine in each.machines)
+    return _shared(asked.shifts, asked.breaks, own, asked.zone or zone)
+
+
 @functools.lru_cache(maxsize=64)
 def _shared(
     shifts: tuple[ShiftOptions, ...], breaks: tuple[Break, ...], maintenance: tuple[Maintenance, ...], zone: str
@@ -71,7 +94,6 @@ class Calendar:
         self.zone: tzinfo = ZoneInfo(zone) if zone != "UTC" else UTC
         self.tz = zone
         self.has_shifts = bool(shifts)
-        self.is_empty = not (shifts or breaks or maintenance)
         self._shifts = shifts
         self._breaks = breaks
         self._maintenance = tuple(

@@ -13,6 +13,7 @@ from edge_agent.clock import Instant
 from edge_agent.events.types import Data, DataGap, Downtime
 from edge_agent.machine import counters, downtime, explaining, firstout
 from edge_agent.machine.archive import with_downtimes
+from edge_agent.machine.calendar import Calendar
 from edge_agent.machine.context import plain
 from edge_agent.machine.contracts import Outcome
 from edge_agent.machine.counters import Group
@@ -28,10 +29,11 @@ from edge_agent.machine.parts import (
     Fact,
     OrderBegan,
     Published,
+    Rescheduled,
     StateBegan,
     Team,
 )
-from edge_agent.machine.plan import Plan
+from edge_agent.machine.plan import Plan, with_calendar
 from edge_agent.machine.record import MachineState
 from edge_agent.machine.registers import Booked
 from edge_agent.machine.sample_sets import SetPlan
@@ -231,6 +233,16 @@ class Frame:
 
     def flush(self, to: Instant | None = None) -> None:
         self._flush(to)
+
+    @property
+    def calendar(self) -> Calendar:
+        return self.plan.calendar
+
+    def set_calendar(self, calendar: str | None) -> None:
+        self._flush()
+        self.archive = self.archive._replace(calendar=calendar)
+        self.plan = with_calendar(self.plan, calendar)
+        self.tell(Rescheduled(self.now))
 
     @property
     def ctx(self) -> Ctx | None:

@@ -19,7 +19,7 @@ from edge_agent.machine.contracts import NO_ROWS, Outcome, State
 from edge_agent.machine.counters import Group, flush
 from edge_agent.machine.measurements import SetState
 from edge_agent.machine.parts import Part, Rebuild, Resumed, StateBegan
-from edge_agent.machine.plan import plan
+from edge_agent.machine.plan import Plan, plan, with_calendar
 from edge_agent.machine.record import MachineState
 from edge_agent.machine.registers import Register
 from edge_agent.machine.sample_sets import prepare
@@ -37,6 +37,7 @@ class Machine:
         self._team = assemble(config, name)
         self._plan = plan(config, name, self._team.feeds(), self._team.windows())
         self._sets = prepare(config, name)
+        self._given: tuple[Plan, str | None] = self._plan, None
         self.devices = frozenset(self._plan.devices)
 
     def _empty(self, now: Instant) -> MachineState:
@@ -67,7 +68,15 @@ class Machine:
         return step.finish()
 
     def _step(self, state: MachineState, now: Instant) -> Step:
-        return Step(self._plan, self._sets, self._epoch, state, now, self._team)
+        return Step(self._planned(state.archive.calendar), self._sets, self._epoch, state, now, self._team)
+
+    def _planned(self, calendar: str | None) -> Plan:
+        """The plan with the calendar of the MOM, if it has sent one."""
+        if calendar is None:
+            return self._plan
+        if self._given[1] != calendar:
+            self._given = with_calendar(self._plan, calendar), calendar
+        return self._given[0]
 
     def dump(self, state: State) -> bytes:
         return saving.dump(state, self._plan.fingerprints, self._team.parts)

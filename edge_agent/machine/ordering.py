@@ -19,7 +19,7 @@ from edge_agent.events.types import (
     ProductionCounted,
 )
 from edge_agent.machine import kpi, orders
-from edge_agent.machine.calendar import calendar_of
+from edge_agent.machine.calendar import Calendar
 from edge_agent.machine.context import Word, change, people, said
 from edge_agent.machine.orders import MAX_RUNS, Booked, Job, Run
 from edge_agent.machine.parts import (
@@ -91,7 +91,6 @@ class Ordering(Part[Work]):
         self.options = options.orders
         self.codes = {str(role): table for role, table in options.codes.items()}
         self.subject = wiring.machine
-        self.calendar = calendar_of(wiring.config, wiring.machine)
         self.group = "main" if "main" in options.counters else next(iter(options.counters), "main")
         tags: dict[str, str] = {}
         if options.orders is not None:
@@ -133,7 +132,7 @@ class Ordering(Part[Work]):
         if isinstance(fact, Published):
             return self._counted(state, fact, out)
         if isinstance(fact, StateBegan):
-            return self._spent(state, fact)
+            return self._spent(state, fact, out)
         if isinstance(fact, Counted):
             return self._piece(state, fact, out)
         if isinstance(fact, Boundary) and fact.kind == "shift":
@@ -346,7 +345,7 @@ class Ordering(Part[Work]):
 
     def _end(self, state: Work, run: Run, ending: Ending, story: str, when: When, out: Desk) -> Work:
         if state.doing is not None:
-            run = self._spend(run, state.doing, when.at)
+            run = _spend(run, state.doing, when.at, out.calendar)
         run = run._replace(totals=out.order_totals or {}, ended=when.at, ctx=out.ctx or {})
         totals = run.totals.get(self.group, {})
         times = orders.times(run)
@@ -443,21 +442,10 @@ class Ordering(Part[Work]):
             out.production(when.at.wall, data)
         return state
 
-    def _spent(self, state: Work, fact: StateBegan) -> Work:
+    def _spent(self, state: Work, fact: StateBegan, out: Desk) -> Work:
         if state.run is not None and state.doing is not None:
-            state = state._replace(run=self._spend(state.run, state.doing, fact.since))
+            state = state._replace(run=_spend(state.run, state.doing, fact.since, out.calendar))
         return state._replace(doing=Doing(fact.state, fact.since, fact.mode))
-
-    def _spend(self, run: Run, doing: Doing, end: Instant) -> Run:
-        """The run with a state interval in its times, as far as it lies in the run; the calendar cuts it."""
-        span = end.mono - max(doing.since.mono, run.started.mono)
-        for part in self.calendar.slices(end.wall - span, end.wall):
-            bucket = kpi.bucket(
-                doing.state, doing.mode, order=True, active=True, on=part.on, planned=part.planned is not None
-            )
-            if bucket not in (None, "planned"):
-                run = orders.spend(run, str(bucket), part.end - part.start)
-        return run
 
     def _counted(self, state: Work, fact: Published, out: Desk) -> Work:
         """Remember what was booked to which run, while a change may still be dated before it."""
@@ -485,6 +473,18 @@ class Ordering(Part[Work]):
         order = {"id": job.order_id, "run": run.id, "since": run.started.wall, "verified": run.verified}
         more = {"operation": job.operation, "product": job.product, "planned_qty": job.planned_qty}
         return {"order": {**order, **{key: value for key, value in more.items() if value is not None}}}
+
+
+def _spend(run: Run, doing: Doing, end: Instant, calendar: Calendar) -> Run:
+    """The run with a state interval in its times, as far as it lies in the run; the calendar cuts it."""
+    span = end.mono - max(doing.since.mono, run.started.mono)
+    for part in calendar.slices(end.wall - span, end.wall):
+        bucket = kpi.bucket(
+            doing.state, doing.mode, order=True, active=True, on=part.on, planned=part.planned is not None
+        )
+        if bucket not in (None, "planned"):
+            run = orders.spend(run, str(bucket), part.end - part.start)
+    return run
 
 
 def build(wiring: Wiring) -> Ordering:

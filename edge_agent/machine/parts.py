@@ -20,6 +20,7 @@ from drivers.base import Quality, Value
 from edge_agent.clock import SECOND, Instant
 from edge_agent.events.types import Data, Event
 from edge_agent.machine.archive import Archive
+from edge_agent.machine.calendar import Calendar
 from edge_agent.machine.out import Counts, Ctx
 from edge_agent.machine.samples import Held
 from edge_agent.machine.state import View
@@ -142,6 +143,12 @@ class Boundary(NamedTuple):
     planned: bool | None = None
 
 
+class Rescheduled(NamedTuple):
+    """The calendar is another one from `at` on."""
+
+    at: Instant
+
+
 class Cause(NamedTuple):
     """An alarm that stops the machine was raised at `at`: candidate for the first-out cause of a downtime, unless it
     is a `snapshot`, whose true start is not known. `category` of the downtime, if the alarm has one."""
@@ -199,6 +206,7 @@ Fact: TypeAlias = (
     | OrderBegan
     | OrderEnded
     | Boundary
+    | Rescheduled
     | Cause
     | CycleBegan
     | CycleEnded
@@ -213,6 +221,10 @@ class Desk(Protocol):
     now: Instant
     held: Mapping[str, Held]
     """Essential tags by key, as of the fact being told."""
+
+    @property
+    def calendar(self) -> Calendar:
+        """What is planned, as configured or as the MOM has set it."""
 
     @property
     def ctx(self) -> Ctx | None:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from config.model import Config, Counter, DowntimeOptions, MachineOptions
 from edge_agent.clock import SECOND
 from edge_agent.machine import expressions
-from edge_agent.machine.calendar import Calendar, calendar_of
+from edge_agent.machine.calendar import Calendar, calendar_of, calendar_set
 from edge_agent.machine.expressions import Expression
 from edge_agent.machine.mapping import StateMapping, mapping
 
@@ -78,6 +78,7 @@ class Plan(NamedTuple):
     downtime: DowntimeOptions
     reason_key: str | None
     calendar: Calendar
+    configured: Calendar
     planned_when: Expression | None
     settle: int
     fed: Mapping[str, frozenset[str]]
@@ -94,6 +95,13 @@ class Plan(NamedTuple):
     def label(self, key: str) -> str:
         """The tag as events name it: `device.tag`."""
         return key.replace("/", ".", 1)
+
+
+def with_calendar(known: Plan, calendar: str | None) -> Plan:
+    """The plan with a calendar of the MOM (JSON of `MomCalendar`), or with the configured one again."""
+    if calendar is None:
+        return known._replace(calendar=known.configured)
+    return known._replace(calendar=calendar_set(calendar, known.name, known.configured.tz))
 
 
 def plan(config: Config, name: str, parts: Mapping[str, frozenset[str]], past: Mapping[str, int]) -> Plan:
@@ -169,6 +177,7 @@ def plan(config: Config, name: str, parts: Mapping[str, frozenset[str]], past: M
         defects,
         downtime,
         reason_key,
+        calendar_of(config, name),
         calendar_of(config, name),
         planned_when,
         options.settle,

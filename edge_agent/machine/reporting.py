@@ -21,7 +21,7 @@ from edge_agent.events.types import (
     KpiWindow,
     ProductionCounted,
 )
-from edge_agent.machine.calendar import calendar_of
+from edge_agent.machine.calendar import Calendar
 from edge_agent.machine.counters import derived
 from edge_agent.machine.kpi import Made
 from edge_agent.machine.parts import (
@@ -32,6 +32,7 @@ from edge_agent.machine.parts import (
     Part,
     Published,
     Rebuild,
+    Rescheduled,
     Resumed,
     StateBegan,
     Wiring,
@@ -73,7 +74,8 @@ class Run(NamedTuple):
 class Kept(NamedTuple):
     """`since`: watched since then (UTC µs). `windows`: running, ended, and told ones that may change. `claim`: the
     order run that is open. `late`: stops that are in the windows and may get another reason. `dirty`: from when on
-    told windows may have changed (UTC µs), and `revise` when to look. `wake`: the next timer."""
+    told windows may have changed (UTC µs), and `revise` when to look. `wake`: the next timer. `anew`: it was
+    stored under another configuration of the calendar."""
 
     since: int = 0
     windows: tuple[Window, ...] = ()
@@ -84,6 +86,7 @@ class Kept(NamedTuple):
     dirty: int | None = None
     revise: Instant | None = None
     wake: Instant | None = None
+    anew: bool = False
 
 
 class Reporting(Part[Kept]):
@@ -91,18 +94,18 @@ class Reporting(Part[Kept]):
     kind = Kept
     timed: ClassVar[bool] = True
     heeds = frozenset(
-        {StateBegan, OrderBegan, OrderEnded, Resumed, ProductionCounted, DataGap}
+        {StateBegan, OrderBegan, OrderEnded, Resumed, Rescheduled, ProductionCounted, DataGap}
         | {DowntimeStarted, DowntimeUpdated, DowntimeEnded}
     )
 
     def __init__(self, wiring: Wiring) -> None:
         options = wiring.options
         asked = options.kpi or KpiOptions()
-        self.calendar = calendar_of(wiring.config, wiring.machine)
-        self.bases = frozenset(basis for basis in asked.windows if basis != "shift" or self.calendar.has_shifts)
+        self.bases = frozenset(asked.windows)
+        self.fingerprint = digest(f"{wiring.config.site.timezone} {wiring.config.calendar} {asked.windows}")
         self.policy = asked.microstop_policy
         orders = options.orders
-        self.rules = Rules(self.calendar, orders is not None, orders is not None and orders.count_without_order)
+        self.orders = orders is not None, orders is not None and orders.count_without_order
         self.ideal = options.ideal_cycle
         self.group = "main" if "main" in options.counters else next(iter(options.counters), None)
         counter = options.counters[self.group] if self.group is not None else None
@@ -123,15 +126,14 @@ class Reporting(Part[Kept]):
     def load(self, saved: object, rebuild: Rebuild, now: Instant, *, same: bool) -> Kept:
         """The stored windows, but for those that the calendar of today does not have."""
         state: Kept = rebuild(Kept, saved)
-        kept = tuple(window for window in state.windows if self._exists(window))
-        return state._replace(windows=kept, wake=now)
+        return state._replace(wake=now, anew=not same)
 
-    def _exists(self, window: Window) -> bool:
+    def _exists(self, window: Window, calendar: Calendar) -> bool:
         if window.basis not in self.bases:
             return False
         if window.basis == "shift":
-            return (window.id, window.start, window.end) == self.calendar.shift(window.start)
-        return window.basis == "order" or (window.start, window.end) == self.calendar.hour(window.start)
+            return (window.id, window.start, window.end) == calendar.shift(window.start)
+        return window.basis == "order" or (window.start, window.end) == calendar.hour(window.start)
 
     def due(self, state: Kept) -> int | None:
         return None if state.wake is None else state.wake.mono
@@ -139,14 +141,36 @@ class Reporting(Part[Kept]):
     def take(self, state: Kept, fact: Fact, out: Desk) -> Kept:
         if isinstance(fact, StateBegan):
             tail = state.tail.stated(fact.state, fact.mode, fact.since, state.claim)
-            return self._changed(self._settled(state._replace(tail=tail)), fact.since.wall, out)
+            return self._changed(self._settled(state._replace(tail=tail), out), fact.since.wall, out)
         if isinstance(fact, Published):
             return self._published(state, fact, out)
         if isinstance(fact, OrderBegan):
             return self._order_began(state, fact)
         if isinstance(fact, OrderEnded):
             return self._order_ended(state, fact, out)
+        if isinstance(fact, Rescheduled):
+            return self._recut(state, fact.at, out)
+        if isinstance(fact, Resumed) and state.anew:
+            kept = tuple(window for window in state.windows if self._exists(window, out.calendar))
+            return state._replace(windows=kept, anew=False)
         return state
+
+    def _recut(self, state: Kept, at: Instant, out: Desk) -> Kept:
+        """The windows under another calendar. A shift that keeps its name ends when it says now, also one that was
+        told; another one is cut where the new calendar begins, for what happened under the old one stays there."""
+        shift = out.calendar.shift(at.wall)
+        windows: list[Window] = []
+        for window in state.windows:
+            if window.basis == "shift":
+                if shift is not None and shift.id == window.id:
+                    window = window._replace(end=shift.end)
+                    if window.rev:
+                        late = Instant(shift.end + self.wait, at.mono + shift.end + self.wait - at.wall)
+                        state = state._replace(dirty=min(window.start, state.dirty or FOREVER), revise=late)
+                elif not window.rev and window.holds(at.wall):
+                    window = window._replace(end=at.wall)
+            windows.append(window)
+        return state._replace(windows=tuple(windows), wake=at)
 
     def _published(self, state: Kept, fact: Published, out: Desk) -> Kept:
         data = fact.event.data
@@ -157,8 +181,11 @@ class Reporting(Part[Kept]):
         assert isinstance(data, Downtime)
         return self._stopped(state, data, out)
 
-    def _settled(self, state: Kept) -> Kept:
-        windows, tail, done = settle(state.windows, state.tail, self.rules)
+    def _rules(self, out: Desk) -> Rules:
+        return Rules(out.calendar, *self.orders)
+
+    def _settled(self, state: Kept, out: Desk) -> Kept:
+        windows, tail, done = settle(state.windows, state.tail, self._rules(out))
         return state._replace(windows=windows, tail=tail, late=_latest((*state.late, *done)) if done else state.late)
 
     def _changed(self, state: Kept, wall: int, out: Desk) -> Kept:
@@ -222,35 +249,20 @@ class Reporting(Part[Kept]):
 
     def _stopped(self, state: Kept, data: Downtime, out: Desk) -> Kept:
         """A revision of a downtime; one that is in the windows already is judged anew."""
-        after = self._stop(data)
+        after = _stop(data, out.calendar)
         before = next((stop for stop in state.late if stop.id == after.id), None)
         if before is not None:
             spans = [
                 (each.state, each.started_at, each.started_at + round(each.duration_s * SECOND), each.order_id)
                 for each in data.segments or ()
             ]
-            windows = tuple(judged_anew(window, before, after, spans, self.rules) for window in state.windows)
+            rules = self._rules(out)
+            windows = tuple(judged_anew(window, before, after, spans, rules) for window in state.windows)
             late = tuple(after if stop.id == after.id else stop for stop in state.late)
             return self._changed(state._replace(windows=windows, late=late), after.since, out)
         if state.tail.stop(after.id) is None and not isinstance(data, DowntimeStarted):
             return state
         return self._changed(state._replace(tail=state.tail.with_stop(after)), after.since, out)
-
-    def _stop(self, data: Downtime) -> Stop:
-        until = data.ended_at if data.status == "ended" else None
-        excused: tuple[Span, ...] = ()
-        asked = data.reason is not None and data.reason.source in ("operator", "mom")
-        if asked or data.segments is None:
-            by_calendar = self.calendar.at(data.started_at).planned is not None and not asked
-            if data.planned == "planned" and not by_calendar:
-                excused = ((data.started_at, until or FOREVER),)
-        else:
-            excused = tuple(
-                (each.started_at, each.started_at + round(each.duration_s * SECOND))
-                for each in data.segments
-                if each.planned
-            )
-        return Stop(data.downtime_id, data.started_at, until, data.class_, data.category, excused)
 
     def fire(self, state: Kept, at: Instant, out: Desk) -> Kept:
         state = self._opened(state._replace(tail=state.tail.timed(at)), at, out)
@@ -274,7 +286,7 @@ class Reporting(Part[Kept]):
             if window.end and not window.rev
         ]
         if "shift" in self.bases and not any(w.basis == "shift" and w.holds(at.wall) for w in state.windows):
-            walls += [wall for wall in (self.calendar.next(at.wall),) if wall is not None]
+            walls += [wall for wall in (out.calendar.next(at.wall),) if wall is not None]
         wake = look(min(walls), at, out.now) if walls else None
         if state.revise is not None and (wake is None or state.revise.mono < wake.mono):
             wake = state.revise
@@ -292,33 +304,21 @@ class Reporting(Part[Kept]):
                 continue
             if basis == "hour" and last is not None:
                 out.flush(Instant(last, at.mono - (at.wall - last)))
-            fresh = list(self._spans(basis, at.wall if last is None else last, at.wall))[-_MISSED:]
+            fresh = list(_spans(out.calendar, basis, at.wall if last is None else last, at.wall))[-_MISSED:]
             windows = tuple(
-                Window(basis, id_, start, end, lost=start < state.since or unread) for id_, start, end in fresh
+                Window(basis, id_, max(start, last or start), end, lost=start < state.since or unread)
+                for id_, start, end in fresh
             )
             if windows:
                 out.keep()
                 state = state._replace(windows=(*state.windows, *windows))
         return state
 
-    def _spans(self, basis: str, wall: int, until: int) -> Iterator[tuple[str, int, int]]:
-        """Windows of the basis that are on at some time from `wall` to `until`, both included."""
-        while wall <= until:
-            if basis == "hour":
-                start, end = self.calendar.hour(wall)
-                yield self.calendar.local(start).isoformat(timespec="minutes"), start, end
-                wall = end
-                continue
-            found = self.calendar.at(wall)
-            if found.shift is not None:
-                yield found.shift
-            wall = found.end if found.shift is None else found.shift.end
-
     def _tell(self, state: Kept, window: Window, at: Instant, out: Desk) -> Kept:
         """Publish the window if it says something else than the last time."""
         assert window.end is not None
         end = Instant(window.end, at.mono - (at.wall - window.end))
-        known = whole(window, state.tail, end, self.rules)
+        known = whole(window, state.tail, end, self._rules(out))
         made = known.made or self._nothing(state, out)
         lost = known.lost or not self._counter_seen(out)
         others = tuple(one for one in state.windows if one is not window)
@@ -328,11 +328,11 @@ class Reporting(Part[Kept]):
         new = window._replace(shown=shown, rev=window.rev + (shown != window.shown))
         if shown != window.shown:
             data = told(
-                known, made, self.policy, self.calendar.tz, self.uncertainty, whole_count=not lost, rev=new.rev
+                known, made, self.policy, out.calendar.tz, self.uncertainty, whole_count=not lost, rev=new.rev
             )
             if data.kpi is not None and data.kpi.get("effectiveness", 0) > 1:
                 self._too_fast(data, out)
-            out.production(window.end, data, ctx=self._ctx(window, state.runs))
+            out.production(window.end, data, ctx=_ctx(window, state.runs, out.calendar))
         return state._replace(windows=tuple(new if one is window else one for one in state.windows))
 
     def _counter_seen(self, out: Desk) -> bool:
@@ -348,14 +348,6 @@ class Reporting(Part[Kept]):
         pri = self.ideal if run is None else run.pri
         return (Made(None if run is None else run.product, pri, 0, zero["gq"], zero["sq"], zero["rq"]),)
 
-    def _ctx(self, window: Window, runs: Sequence[Run]) -> dict[str, str | int | tuple[str, ...]] | None:
-        if window.basis == "order":
-            run = next((run for run in runs if run.id == window.id), None)
-            order = {} if run is None else {"order_id": run.order_id, "product": run.product}
-            return {**{key: value for key, value in order.items() if value}, "order_run_id": window.id}
-        shift = self.calendar.shift(window.start)
-        return None if shift is None else {"shift": shift.id}
-
     def _too_fast(self, data: KpiWindow, out: Desk) -> None:
         assert data.kpi is not None
         out.warn(
@@ -365,12 +357,54 @@ class Reporting(Part[Kept]):
         )
 
 
+def _spans(calendar: Calendar, basis: str, wall: int, until: int) -> Iterator[tuple[str, int, int]]:
+    """Windows of the basis that are on at some time from `wall` to `until`, both included."""
+    while wall <= until:
+        if basis == "hour":
+            start, end = calendar.hour(wall)
+            yield calendar.local(start).isoformat(timespec="minutes"), start, end
+            wall = end
+            continue
+        found = calendar.at(wall)
+        if found.shift is not None:
+            yield found.shift
+        wall = found.end if found.shift is None else found.shift.end
+
+
 def _kept(windows: Sequence[Window]) -> Iterator[Window]:
     """What is running or not told yet, and the last told ones of each basis."""
     for basis in ("shift", "hour", "order"):
         own = [window for window in windows if window.basis == basis]
         yield from [window for window in own if window.rev][-KEPT:]
         yield from [window for window in own if not window.rev]
+
+
+def _ctx(window: Window, runs: Sequence[Run], calendar: Calendar) -> dict[str, str | int | tuple[str, ...]] | None:
+    if window.basis == "order":
+        run = next((run for run in runs if run.id == window.id), None)
+        order = {} if run is None else {"order_id": run.order_id, "product": run.product}
+        return {**{key: value for key, value in order.items() if value}, "order_run_id": window.id}
+    if window.basis == "shift":
+        return {"shift": window.id}
+    shift = calendar.shift(window.start)
+    return None if shift is None else {"shift": shift.id}
+
+
+def _stop(data: Downtime, calendar: Calendar) -> Stop:
+    until = data.ended_at if data.status == "ended" else None
+    excused: tuple[Span, ...] = ()
+    asked = data.reason is not None and data.reason.source in ("operator", "mom")
+    if asked or data.segments is None:
+        by_calendar = calendar.at(data.started_at).planned is not None and not asked
+        if data.planned == "planned" and not by_calendar:
+            excused = ((data.started_at, until or FOREVER),)
+    else:
+        excused = tuple(
+            (each.started_at, each.started_at + round(each.duration_s * SECOND))
+            for each in data.segments
+            if each.planned
+        )
+    return Stop(data.downtime_id, data.started_at, until, data.class_, data.category, excused)
 
 
 def _latest(stops: tuple[Stop, ...]) -> tuple[Stop, ...]:

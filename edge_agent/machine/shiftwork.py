@@ -8,8 +8,8 @@ that may be set.
 from typing import ClassVar, Final, NamedTuple
 
 from edge_agent.clock import SECOND, Instant
-from edge_agent.machine.calendar import DAY, Slice, calendar_of
-from edge_agent.machine.parts import Boundary, Desk, Fact, Part, Wiring
+from edge_agent.machine.calendar import DAY, Slice
+from edge_agent.machine.parts import Boundary, Desk, Fact, Part, Rescheduled, Wiring
 from edge_agent.machine.plan import digest
 
 LOOK: Final = 60 * SECOND
@@ -33,9 +33,9 @@ class Shiftwork(Part[Told]):
     name: ClassVar[str] = "calendar"
     kind = Told
     timed: ClassVar[bool] = True
+    heeds = frozenset({Rescheduled})
 
     def __init__(self, wiring: Wiring) -> None:
-        self.calendar = calendar_of(wiring.config, wiring.machine)
         written = wiring.config.calendar
         self.fingerprint = digest(f"{wiring.config.site.timezone} {written}")
 
@@ -43,17 +43,20 @@ class Shiftwork(Part[Told]):
         return Told(wake=now)
 
     def take(self, state: Told, fact: Fact, out: Desk) -> Told:
-        return state
+        if not isinstance(fact, Rescheduled):
+            return state
+        state = self._begin(state, out.calendar.at(fact.at.wall), fact.at, out)
+        return state._replace(wake=look(state.until, fact.at, out.now))
 
     def due(self, state: Told) -> int | None:
         return None if state.wake is None else state.wake.mono
 
     def fire(self, state: Told, at: Instant, out: Desk) -> Told:
         if not state.begun or (state.until is not None and at.wall - state.until > _LONG):
-            state = self._begin(state, self.calendar.at(at.wall), at, out)
+            state = self._begin(state, out.calendar.at(at.wall), at, out)
         while state.until is not None and state.until <= at.wall:
             moment = Instant(state.until, at.mono - (at.wall - state.until))
-            state = self._begin(state, self.calendar.at(state.until), moment, out)
+            state = self._begin(state, out.calendar.at(state.until), moment, out)
         return state._replace(wake=look(state.until, at, out.now))
 
     def _begin(self, state: Told, found: Slice, at: Instant, out: Desk) -> Told:
@@ -66,7 +69,7 @@ class Shiftwork(Part[Told]):
             kind = (state.planned if ends else found.planned) or ""
             out.tell(Boundary(at, kind.removeprefix("planned_"), None if ends else kind, not ends))
         out.keep()
-        return Told(True, self.calendar.next(at.wall), shift, found.planned)
+        return Told(True, out.calendar.next(at.wall), shift, found.planned)
 
 
 def look(wall: int | None, at: Instant, now: Instant) -> Instant | None:
@@ -77,6 +80,6 @@ def look(wall: int | None, at: Instant, now: Instant) -> Instant | None:
     return Instant(at.wall + mono - at.mono, mono)
 
 
-def build(wiring: Wiring) -> Part[Told] | None:
-    part = Shiftwork(wiring)
-    return None if part.calendar.is_empty else part
+def build(wiring: Wiring) -> Part[Told]:
+    """Every machine has one: the MOM may send a calendar at any time."""
+    return Shiftwork(wiring)
