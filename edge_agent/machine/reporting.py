@@ -60,6 +60,7 @@ _LATE: Final = 50
 _LATE_MICRO: Final = 20
 """Micro-stops among them: people seldom explain these, and they would drive out the stops that they do explain."""
 _RUNS: Final = 8
+_SHIFTS: Final = frozenset({"shift"})
 
 
 class Run(NamedTuple):
@@ -173,6 +174,8 @@ class Reporting(Part[Kept]):
         return state._replace(windows=tuple(windows), wake=at)
 
     def _published(self, state: Kept, fact: Published, out: Desk) -> Kept:
+        if not state.windows and self.bases == _SHIFTS and not out.calendar.has_shifts:
+            return state
         data = fact.event.data
         if isinstance(data, ProductionCounted):
             return self._counted(state, data, fact.event.ctx or {}, out)
