@@ -184,6 +184,10 @@ class TagOptions(Options):
     """How often the tag is read; default: that of the device."""
 
 
+_NO_MEANING = ("unit", "deadband", "target", "lo", "hi", "scan", "sampling", "queue")
+"""Settings of tags that do not change what a value is."""
+
+
 class Warned(NamedTuple):
     """Something allowed that is probably not meant. `path` leads to the value from the device, as in
     pydantic's `loc`: `("tags", "kwh", "holding")`."""
@@ -224,6 +228,13 @@ class DeviceOptions(Options):
     def value_type(self, tag: str) -> str:
         """Type word of a tag's value before scaling: `bool int16 … float64 bcd16 bcd32 string`."""
         raise NotImplementedError
+
+    def meaning(self, tag: str) -> str:
+        """What the tag's number means: equal before and after a change of the file as long as values read now can be
+        compared with those read before. Where the device is reached is no part of it."""
+        options, order = self.tags[tag], [getattr(self, name, None) for name in ("word_order", "byte_order")]
+        fields = [name for name in type(options).model_fields if name not in _NO_MEANING]
+        return repr((self.driver, order, [(name, getattr(options, name)) for name in fields]))
 
     def sampling_of(self, tag: str) -> int:
         """Microseconds between two looks at a tag: what happens twice in between is not seen."""

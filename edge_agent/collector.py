@@ -47,8 +47,9 @@ class Collector:
         health: DeviceHealth,
         clock: Clock,
         backoff: Backoff,
-        affected: tuple[str, ...],
+        affected: Callable[[], tuple[str, ...]],
     ) -> None:
+        """`affected` gives the subjects of the machines that use the device now."""
         self._name = name
         self._options = options
         self._open_driver = open_driver
@@ -143,6 +144,6 @@ class Collector:
                 last_good_at=health.last_good_at,
                 reason=reason,
                 native=message,
-                affected=self._affected,
+                affected=self._affected(),
             )
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 from buffer.outbox import Lane, Message, Outbox
 from config.model import Config
-from drivers.base import Batch
+from drivers.base import Batch, Reading
 from edge_agent.clock import Clock, Instant
 from edge_agent.delivery import plain
 from edge_agent.delivery.retained import Retained
@@ -50,10 +50,7 @@ class Floor:
         self._states: dict[str, State] = {}
         self._due: dict[str, int] = {}
         self._due_changed = asyncio.Event()
-        self._by_device: dict[str, list[Machine]] = {}
-        for machine in self.machines.values():
-            for device in machine.devices:
-                self._by_device.setdefault(device, []).append(machine)
+        self._by_device = _by_device(self.machines.values())
 
     async def open(self, *first: Data) -> None:
         """Take every machine up where the outbox left it. `first` become the first events of this start."""
@@ -71,6 +68,41 @@ class Floor:
             outcome = machine.initial(now) if state is None else machine.restore(state, now, rows[name])
             outcomes.append((machine, outcome))
         await self._commit(outcomes, now)
+
+    async def switch(
+        self, config: Config, machines: Sequence[Machine], latest: Mapping[str, Sequence[Reading]]
+    ) -> None:
+        """Go on with another configuration. `machines` are those it has: one that is the very object in use goes on
+        untouched, a new one begins or goes on where it was when it was configured last, and one that is not among
+        them any more says so. `latest`: the newest readings of the devices that stay connected.
+
+        All in one commit, and no step of another configuration comes between; when a machine cannot go on nothing is
+        changed.
+        """
+        new = [machine for machine in machines if machine.name not in self.machines]
+        stored = {machine.name: await self._outbox.load_state(_key(machine.name)) for machine in new}
+        rows = {machine.name: await self._rows(machine) for machine in new}
+        encoders = {m.name: machine_encoder(config, m.name, self._outbox.epoch) for m in machines}
+        await self._retained.load(self._outbox, [encoders[machine.name].place for machine in new])
+        now, names = self._clock.now(), {machine.name for machine in machines}
+        gone = [(m, m.leave(self._states[m.name], now)) for m in self.machines.values() if m.name not in names]
+        going_on = [
+            (machine, machine.adopt(former, self._states[machine.name], now, latest))
+            for machine in machines
+            if (former := self.machines.get(machine.name)) is not None and former is not machine
+        ]
+        begun = []
+        for machine in new:
+            state = stored[machine.name]
+            outcome = machine.initial(now) if state is None else machine.restore(state, now, rows[machine.name])
+            begun.append((machine, outcome))
+        for machine, _ in (*going_on, *begun):
+            self._encoders[machine.name] = encoders[machine.name]
+        self.machines = {machine.name: machine for machine in machines}
+        self._by_device = _by_device(machines)
+        await self._commit([*gone, *going_on, *begun], now)
+        for machine, _ in gone:
+            del self._states[machine.name], self._encoders[machine.name]
 
     async def _rows(self, machine: Machine) -> Mapping[str, bytes]:
         found = {row: await self._outbox.load_state(_key(machine.name, row)) for row in machine.rows}
@@ -125,7 +157,7 @@ class Floor:
         for machine, outcome in outcomes:
             name = machine.name
             self._states[name] = outcome.state
-            self._schedule(name, machine.due(outcome.state))
+            self._schedule(name, machine.due(outcome.state) if name in self.machines else None)
             if outcome.events:
                 own = [self._encoders[name].encode(event) for event in outcome.events]
                 for message in own:
@@ -172,6 +204,14 @@ class Floor:
 
     def _agent_state(self) -> bytes:
         return json.dumps(self.last_seq).encode()
+
+
+def _by_device(machines: Iterable[Machine]) -> dict[str, list[Machine]]:
+    found: dict[str, list[Machine]] = {}
+    for machine in machines:
+        for device in machine.devices:
+            found.setdefault(device, []).append(machine)
+    return found
 
 
 def _key(machine: str, row: str | None = None) -> str:

@@ -11,7 +11,7 @@ from edge_agent.clock import SECOND, Clock, Instant
 from edge_agent.events.types import AgentClockAdjusted, AgentHeartbeat, Data, DataLoss
 from edge_agent.floor import Floor
 from edge_agent.health import Health
-from edge_agent.inspection import Build
+from edge_agent.running import Running
 
 STORE_EVERY = 5.0
 """Seconds between stored states: a gap after a kill begins at most so long before it."""
@@ -25,14 +25,14 @@ class Heartbeat:
     """`run` it beside the collectors. `disk` is a folder on the buffer's disk."""
 
     def __init__(
-        self, floor: Floor, outbox: Outbox, health: Health, clock: Clock, *, disk: Path, build: Build
+        self, floor: Floor, outbox: Outbox, health: Health, clock: Clock, *, disk: Path, running: Running
     ) -> None:
         self._floor = floor
         self._outbox = outbox
         self._health = health
         self._clock = clock
         self._disk = disk
-        self._build = build
+        self._running = running
         self._began = clock.now()
         self._apart = _apart(self._began)
         self._adjusted = 0
@@ -42,7 +42,11 @@ class Heartbeat:
             for _ in range(BEATS):
                 await self._clock.sleep(STORE_EVERY)
                 await self._floor.store(*self._news())
-            await self._floor.record(await self._heartbeat())
+            await self.beat()
+
+    async def beat(self) -> None:
+        """Send a heartbeat now."""
+        await self._floor.record(await self._heartbeat())
 
     def _news(self) -> list[Data]:
         health = self._health
@@ -73,8 +77,8 @@ class Heartbeat:
             last_seq=dict(self._floor.last_seq),
             clock={"source": "system"},
             disk_free=shutil.disk_usage(self._disk).free,
-            config_hash=self._build.config_hash,
-            version=self._build.version,
+            config_hash=self._running.config_hash,
+            version=self._running.version,
             clock_adjusted_total_s=self._adjusted / SECOND,
         )
 

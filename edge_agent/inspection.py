@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from buffer.outbox import Message, Outbox
-from config.model import Config, DeviceOptions
+from config.model import DeviceOptions
 from drivers.base import Batch, Quality, Reading
 from edge_agent.clock import Clock, Instant, rfc3339
 from edge_agent.control.feed import Dropped, Feed
@@ -19,6 +19,7 @@ from edge_agent.control.server import Command
 from edge_agent.floor import Floor
 from edge_agent.health import BrokerHealth, DeviceHealth, Health, Link
 from edge_agent.replay.recording import Changes
+from edge_agent.running import Running
 
 RECORD_LIMIT = 10_000
 """Batches that wait for a slow listener of `record`."""
@@ -31,31 +32,22 @@ class _Lost(NamedTuple):
     now: Instant
 
 
-class Build(NamedTuple):
-    """What runs: the agent's version and the hash of its configuration."""
-
-    version: str
-    config_hash: str
-
-
 class Inspection:
     """Reads health, machines and outbox; changes nothing."""
 
     def __init__(
         self,
-        config: Config,
+        running: Running,
         health: Health,
         floor: Floor,
         outbox: Outbox,
         clock: Clock,
-        build: Build,
     ) -> None:
-        self._config = config
+        self._running = running
         self._health = health
         self._floor = floor
         self._outbox = outbox
         self._clock = clock
-        self._build = build
         self._began = clock.now()
         self._events = Feed()
         self._batches = Feed()
@@ -70,20 +62,20 @@ class Inspection:
         depth = await self._outbox.depth()
         return {
             "agent": {
-                "id": self._config.agent.id,
-                "version": self._build.version,
+                "id": self._running.config.agent.id,
+                "version": self._running.version,
                 "pid": os.getpid(),
-                "config_hash": self._build.config_hash,
+                "config_hash": self._running.config_hash,
                 "epoch": self._outbox.epoch,
                 "started_at": rfc3339(self._began.wall),
                 "uptime_s": (now.mono - self._began.mono) / 1e6,
             },
             "devices": {
                 name: _device(options, self._health.devices[name], now.wall)
-                for name, options in self._config.devices.items()
+                for name, options in self._running.config.devices.items()
             },
             "machines": self._floor.describe(),
-            "broker": {"url": self._config.mqtt.url, **_broker(self._health.broker)},
+            "broker": {"url": self._running.config.mqtt.url, **_broker(self._health.broker)},
             "buffer": {
                 "rows": depth.rows,
                 "bytes": depth.bytes,

@@ -3,18 +3,27 @@
 Start: outbox, machines (each where the outbox left it), control socket, then collectors, timers, heartbeat and
 forwarder side by side. Stop: collectors first, then the last states and `agent.stopped` are committed, then the
 forwarder ends and the outbox closes. After the start nothing stops the agent but being told to.
+
+Reload: the new configuration is read and checked beside the running one; then the collectors of devices that changed
+end, the machines that changed go on under it in one commit, and the collectors begin again. What did not change
+notices nothing, and whatever is wrong with the new configuration leaves the old one as it is.
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 from buffer.outbox import Message, Outbox, OutboxError
 from buffer.sqlite import SqliteOutbox
+from config.errors import ConfigFaults, Problem
 from config.load import Loaded
+from config.model import Config
 from config.secrets import resolve
 from drivers.registry import Drivers
 from edge_agent.backoff import Backoff
@@ -27,12 +36,15 @@ from edge_agent.delivery.forwarder import Forwarder, Presence
 from edge_agent.delivery.mqtt import MqttPublisher
 from edge_agent.delivery.retained import Retained
 from edge_agent.events.topics import agent_place
-from edge_agent.events.types import AgentStarted, AgentStopped, Data, DataLoss
+from edge_agent.events.types import AgentStarted, AgentStopped, AgentWarning, Data, DataLoss
 from edge_agent.floor import Floor, Observer
-from edge_agent.health import Health
+from edge_agent.health import DeviceHealth, Health, Link
 from edge_agent.heartbeat import Heartbeat
-from edge_agent.inspection import Build, Inspection
+from edge_agent.inspection import Inspection
 from edge_agent.machine.machine import Machine
+from edge_agent.reloading import Changes, Refused, changes
+from edge_agent.running import Running
+from edge_agent.tasks import Collectors, Sending
 
 log = logging.getLogger(__name__)
 
@@ -56,15 +68,25 @@ class Agent:
         clock: Clock | None = None,
         observers: Sequence[Observer] = (),
         buffer: type[SqliteOutbox] = SqliteOutbox,
+        reread: Callable[[], Loaded] | None = None,
     ) -> None:
-        self.config = loaded.config
+        """`reread` reads the configuration again for a reload; it may raise `ConfigFaults` and OSError."""
+        self._running = Running(VERSION, loaded)
         self._clock = clock or SystemClock()
         self.health = Health.of(loaded.config.devices, self._clock)
-        self._hash = loaded.hash
         self._home = loaded.base_dir
         self._observers = observers
         self._buffer = buffer
         self._random = random.Random()
+        self._reread = reread
+        self._reloading = asyncio.Lock()
+        self._asked = asyncio.Event()
+        self._life: _Life | None = None
+
+    @property
+    def config(self) -> Config:
+        """The configuration of now."""
+        return self._running.config
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
         """Collect and forward until `stop` is set. Raises `OutboxError` if the buffer cannot be opened.
@@ -81,6 +103,78 @@ class Agent:
                 log.error("%s %s", error.code, error)
                 await self._clock.sleep(REOPEN_AFTER)
         log.info("agent %s has stopped", self.config.agent.id)
+
+    def reload_soon(self) -> None:
+        """Reload without waiting; what comes of it is logged."""
+        self._asked.set()
+
+    async def reload(self) -> Changes:
+        """Go on with the configuration as it is written now. Raises `Refused`, and then nothing has changed."""
+        async with self._reloading:
+            try:
+                loaded = await self._read_again()
+                done = await self._switch(loaded)
+            except Refused as refused:
+                log.warning("the new configuration is not taken, the old one goes on: %s", refused)
+                if self._life is not None:
+                    subject = agent_place(self.config).subject
+                    text = f"The new configuration is not taken, the old one goes on: {refused}"
+                    await self._life.floor.record(AgentWarning(code="reload_refused", text=text, subject=subject))
+                raise
+            log.info("configuration %s: %s", loaded.hash, done.told())
+            return done
+
+    async def _read_again(self) -> Loaded:
+        if self._reread is None:
+            raise Refused("this agent was not started from a file")
+        try:
+            return await asyncio.to_thread(self._reread)
+        except ConfigFaults as broken:
+            errors = [fault for fault in broken.faults if fault.severity == "error"]
+            first = f"{errors[0].file}:{errors[0].line}:{errors[0].column}: {errors[0].code}: {errors[0].what}"
+            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+            raise Refused(first + more, broken.faults) from None
+        except OSError as error:
+            raise Refused(f"the configuration cannot be read: {error}") from None
+
+    async def _switch(self, loaded: Loaded) -> Changes:
+        """Everything that can be refused comes before anything is switched."""
+        life = self._life
+        if life is None:
+            raise Refused("the agent is starting or stopping: try again")
+        old, new = self.config, loaded.config
+        fresh = {name: Machine(new, name, epoch=life.epoch) for name in new.machines}
+        done = changes(old, new, {name: machine.devices for name, machine in fresh.items()})
+        try:
+            publisher = self._publisher(new) if done.broker or self._secret(new) != life.secret else None
+        except Problem as problem:
+            raise Refused(f"{problem.code}: {problem.what}") from None
+        done = replace(done, broker=publisher is not None)
+        machines = [
+            life.floor.machines[name] if name in done.machines.kept else machine for name, machine in fresh.items()
+        ]
+        latest = {
+            name: [reading for reading, _ in health.latest.values()]
+            for name in done.devices.kept
+            if (health := self.health.devices[name]).link not in (None, Link.DOWN)
+        }
+        await life.collectors.end((*done.devices.changed, *done.devices.removed))
+        try:
+            await life.floor.switch(new, machines, latest)
+            self._running.loaded = loaded
+            for name in (*done.devices.changed, *done.devices.removed):
+                del self.health.devices[name]
+            self.health.devices |= {name: DeviceHealth() for name in (*done.devices.changed, *done.devices.added)}
+            self.health.devices = {name: self.health.devices[name] for name in new.devices}
+        finally:  # also the old ones, if no machine could go on
+            for name in self.config.devices:
+                if name not in life.collectors:
+                    life.collectors.begin(name)
+        if publisher is not None:
+            life.secret = self._secret(new)
+            await life.sending.replace(publisher)
+        await life.heartbeat.beat()
+        return done
 
     async def _live(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """From opening the buffer to closing it."""
@@ -103,28 +197,32 @@ class Agent:
             floor = Floor(config, machines, outbox, retained, clock)
             floor.observers += self._observers
             await floor.open(*self._first_words(outbox))
-            forwarder = Forwarder(
-                outbox,
-                self._publisher(),
-                clock,
-                presence=self._presence(outbox, floor, began.wall),
-                retained=retained,
-                listener=self.health.broker,
-                random=self._random,
-            )
-            build = Build(VERSION, self._hash)
-            inspection = Inspection(config, self.health, floor, outbox, clock, build)
-            heartbeat = Heartbeat(floor, outbox, self.health, clock, disk=buffer.parent, build=build)
-            async with ControlServer(socket_path(buffer), inspection.commands()):
-                sending = asyncio.create_task(forwarder.run(), name="forwarder")
+            presence = self._presence(outbox, floor, began.wall)
+
+            def forwarder(publisher: MqttPublisher) -> Forwarder:
+                return Forwarder(
+                    outbox,
+                    publisher,
+                    clock,
+                    presence=presence,
+                    retained=retained,
+                    listener=self.health.broker,
+                    random=self._random,
+                )
+
+            inspection = Inspection(self._running, self.health, floor, outbox, clock)
+            heartbeat = Heartbeat(floor, outbox, self.health, clock, disk=buffer.parent, running=self._running)
+            commands = {**inspection.commands(), "reload": self._told_to_reload}
+            async with ControlServer(socket_path(buffer), commands):
+                sending = Sending(forwarder)
+                sending.begin(self._publisher(config))
                 log.info("agent %s %s is running", config.agent.id, VERSION)
                 ready()
                 try:
-                    await self._collect(stop, floor, heartbeat, sending)
+                    await self._collect(stop, floor, heartbeat, sending, outbox.epoch)
                     await self._last_words(floor, outbox, (clock.now().mono - began.mono) / 1e6)
                 finally:
-                    sending.cancel()
-                    await asyncio.wait([sending])
+                    await sending.end()
         finally:
             await outbox.close()
 
@@ -139,20 +237,26 @@ class Agent:
             log.warning("stopped before everything was %s", "stored: no room" if outbox.full else "sent")
 
     async def _collect(
-        self, stop: asyncio.Event, floor: Floor, heartbeat: Heartbeat, sending: "asyncio.Task[None]"
+        self, stop: asyncio.Event, floor: Floor, heartbeat: Heartbeat, sending: Sending, epoch: str
     ) -> None:
         """Everything that makes events, until `stop` is set. Raises `OutboxError` when the buffer ends it."""
         drivers = Drivers()
         try:
             async with asyncio.TaskGroup() as group:
+                collectors = Collectors(group, lambda name: self._collector(name, drivers, floor))
+                for name in self.config.devices:
+                    collectors.begin(name)
                 tasks = [
-                    group.create_task(self._collector(name, drivers, floor).run(), name=f"collector: {name}")
-                    for name in self.config.devices
+                    group.create_task(floor.tick(), name="timers"),
+                    group.create_task(heartbeat.run(), name="heartbeat"),
+                    group.create_task(sending.watch(), name="forwarder: watched"),
+                    group.create_task(self._reload_when_asked(), name="reload"),
                 ]
-                tasks.append(group.create_task(floor.tick(), name="timers"))
-                tasks.append(group.create_task(heartbeat.run(), name="heartbeat"))
-                tasks.append(group.create_task(_ended(sending), name="forwarder: watched"))
+                self._life = _Life(floor, collectors, sending, heartbeat, epoch, self._secret(self.config))
                 await stop.wait()
+                self._life = None
+                async with self._reloading:
+                    collectors.cancel()
                 for task in tasks:
                     task.cancel()
         except BaseExceptionGroup as errors:
@@ -160,10 +264,32 @@ class Agent:
             if buffer is None:
                 raise
             raise _leaf(buffer) from errors
+        finally:
+            self._life = None
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            with suppress(Refused):  # it is logged
+                await self.reload()
+
+    async def _told_to_reload(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        """The command `reload` of the local socket."""
+        try:
+            done = await self.reload()
+        except Refused as refused:
+            faults = [fault.as_json() for fault in refused.faults]
+            return {"ok": False, "error": str(refused), "faults": faults, "config_hash": self._running.config_hash}
+        return {"ok": True, "config_hash": self._running.config_hash, "changed": bool(done), **done.as_json()}
 
     def _collector(self, name: str, drivers: Drivers, floor: Floor) -> Collector:
         options = self.config.devices[name]
-        affected = [machine for machine in floor.machines.values() if name in machine.devices]
+
+        def affected() -> tuple[str, ...]:
+            machines = (machine for machine in floor.machines.values() if name in machine.devices)
+            return tuple(self.config.subject(machine.name) for machine in machines)
+
         return Collector(
             name,
             options,
@@ -172,7 +298,7 @@ class Agent:
             self.health.devices[name],
             self._clock,
             Backoff(options.backoff.initial, options.backoff.max, self._random),
-            tuple(self.config.subject(machine.name) for machine in affected),
+            affected,
         )
 
     def _first_words(self, outbox: SqliteOutbox) -> list[Data]:
@@ -180,7 +306,7 @@ class Agent:
         fresh = outbox.fresh
         started = AgentStarted(
             version=VERSION,
-            config_hash=self._hash,
+            config_hash=self._running.config_hash,
             clean_stop=outbox.clean_stop,
             prev_epoch=outbox.prev_epoch if fresh else None,
             prev_last_seq=dict(outbox.prev_last_seq) or None if fresh else None,
@@ -203,13 +329,16 @@ class Agent:
         ]
         return [started, *lost]
 
-    def _publisher(self) -> MqttPublisher:
-        mqtt = self.config.mqtt
-        password = mqtt.password
+    def _secret(self, config: Config) -> str | None:
+        """The broker's password. Raises Problem E313."""
+        password = config.mqtt.password
+        return None if password is None else resolve(password, base_dir=self._home)
+
+    def _publisher(self, config: Config) -> MqttPublisher:
         return MqttPublisher(
-            mqtt,
-            client_id=mqtt.client_id or f"edge-agent-{self.config.agent.id}",
-            password=None if password is None else resolve(password, base_dir=self._home),
+            config.mqtt,
+            client_id=config.mqtt.client_id or f"edge-agent-{config.agent.id}",
+            password=self._secret(config),
             clock=self._clock,
             home=self._home,
         )
@@ -223,17 +352,23 @@ class Agent:
                 epoch=outbox.epoch,
                 last_seq=floor.last_seq,
                 version=VERSION,
-                config_hash=self._hash,
+                config_hash=self._running.config_hash,
                 since=since,
             )
 
         return Presence(birth=partial(status, True), will=partial(status, False), farewell=partial(status, False))
 
 
-async def _ended(task: "asyncio.Task[None]") -> None:
-    """Fails as the task fails."""
-    await asyncio.wait([task])
-    task.result()
+@dataclass(slots=True)
+class _Life:
+    """What a reload switches. `secret`: the broker's password as it was resolved."""
+
+    floor: Floor
+    collectors: Collectors
+    sending: Sending
+    heartbeat: Heartbeat
+    epoch: str
+    secret: str | None
 
 
 def _leaf(group: BaseExceptionGroup[OutboxError]) -> OutboxError:

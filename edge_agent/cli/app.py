@@ -13,6 +13,7 @@ from edge_agent.cli import (
     init,
     once,
     record,
+    reload,
     replay,
     run,
     status,
@@ -71,5 +72,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.callback(epilog=epilog(["edge-agent demo", "edge-agent validate line3.yaml"]))(shared_options)
-for part in (init, validate, explain, test, replay, record, once, run, status, tail, dictionary, config, version):
+for part in (
+    init,
+    validate,
+    explain,
+    test,
+    replay,
+    record,
+    once,
+    run,
+    reload,
+    status,
+    tail,
+    dictionary,
+    config,
+    version,
+):
     part.register(app)

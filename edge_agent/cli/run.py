@@ -1,6 +1,6 @@
 """`edge-agent run`: collect, in the foreground, until told to stop."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ import typer
 
 from edge_agent.cli.command import Section, command
 from edge_agent.cli.exits import ExitCode, Stop
-from edge_agent.cli.loading import File, load
+from edge_agent.cli.loading import File, find, load, read
 from edge_agent.cli.ui import Ui
 
 if TYPE_CHECKING:
@@ -22,10 +22,11 @@ BUFFER_EXITS = {"S701": ExitCode.TRY_AGAIN, "S702": ExitCode.TRY_AGAIN, "S705": 
 def register(app: typer.Typer) -> None:
     @command(app, section=Section.RUN, examples=["edge-agent run", "edge-agent run line3.yaml -v"])
     def run(ui: Ui, file: File = None) -> None:
-        """Collect, store and send, in the foreground. SIGTERM or Ctrl-C ends it cleanly."""
+        """Collect, store and send, in the foreground. SIGTERM or Ctrl-C ends it cleanly, SIGHUP is `reload`."""
         from edge_agent.runtime import Agent
 
-        loaded = load(ui, file)
+        path = find(ui, file)
+        loaded = load(ui, path)
         log_to_stderr(ui)
         interrupted = False
 
@@ -34,8 +35,9 @@ def register(app: typer.Typer) -> None:
             import asyncio
 
             stop = asyncio.Event()
-            with Signals(stop) as signals:
-                await Agent(loaded).run(stop, calm_collector)
+            agent = Agent(loaded, reread=lambda: read(path))
+            with Signals(stop, agent.reload_soon) as signals:
+                await agent.run(stop, calm_collector)
             interrupted = signals.interrupted
 
         with refusals(), runner() as loop:
@@ -71,10 +73,12 @@ def calm_collector() -> None:
 
 
 class Signals:
-    """SIGTERM and Ctrl-C set `stop`; a second one ends the program at once."""
+    """SIGTERM and Ctrl-C set `stop`, a second one ends the program at once. SIGHUP, where there is one, calls
+    `hung_up`."""
 
-    def __init__(self, stop: "asyncio.Event") -> None:
+    def __init__(self, stop: "asyncio.Event", hung_up: Callable[[], None] = lambda: None) -> None:
         self._stop = stop
+        self._hung_up = hung_up
         self._old: dict[int, object] = {}
         self.interrupted = False
 
@@ -89,8 +93,13 @@ class Signals:
             loop.call_soon_threadsafe(self._stop.set)
             self._restore()
 
+        def hung_up(number: int, _: object) -> None:
+            loop.call_soon_threadsafe(self._hung_up)
+
         for number in (signal.SIGTERM, signal.SIGINT):
             self._old[number] = signal.signal(number, told)
+        if hasattr(signal, "SIGHUP"):
+            self._old[signal.SIGHUP] = signal.signal(signal.SIGHUP, hung_up)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 
-def client(ui: Ui, file: Path | None) -> "ControlClient":
-    """A client for the agent of this configuration; nothing is connected yet."""
+def client(ui: Ui, file: Path | None, *, answer_time: float = 5.0) -> "ControlClient":
+    """A client for the agent of this configuration; nothing is connected yet. `answer_time`: seconds."""
     from edge_agent.control.client import ControlClient
     from edge_agent.control.place import socket_path
 
     loaded = load(ui, file)
-    return ControlClient(socket_path(loaded.base_dir / loaded.config.buffer.path))
+    return ControlClient(socket_path(loaded.base_dir / loaded.config.buffer.path), answer_time=answer_time)
 
 
 def reached(call: Callable[[], Answer]) -> Answer:

@@ -8,7 +8,7 @@ methods are pure: time comes in, nothing is logged, the same inputs give the sam
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from drivers.base import Batch
+from drivers.base import Batch, Reading
 from edge_agent.clock import Instant
 from edge_agent.commands.envelope import Command
 from edge_agent.events.types import AgentWarning, Event
@@ -16,6 +16,7 @@ from edge_agent.events.types import AgentWarning, Event
 State = Any
 """Opaque outside `edge_agent/machine`; immutable."""
 NO_ROWS: Final[Mapping[str, bytes]] = {}
+NO_READINGS: Final[Mapping[str, Sequence[Reading]]] = {}
 
 
 class Outcome(NamedTuple):
@@ -43,6 +44,15 @@ class Machine(Protocol):
     def restore(self, saved: bytes, now: Instant, rows: Mapping[str, bytes] = NO_ROWS) -> Outcome:
         """Start of the agent with a stored state and its rows: a gap with cause `agent_down` begins at its last
         sample."""
+
+    def adopt(
+        self, former: Any, state: State, now: Instant, latest: Mapping[str, Sequence[Reading]] = NO_READINGS
+    ) -> Outcome:
+        """Go on in the middle of life under another configuration than that of `former`, the machine until now.
+        `latest`: newest readings of the devices that stay connected."""
+
+    def leave(self, state: State, now: Instant) -> Outcome:
+        """It is not configured any more."""
 
     def step(self, state: State, batch: Batch, now: Instant) -> Outcome: ...
 

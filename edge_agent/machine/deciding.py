@@ -76,6 +76,13 @@ class Deciding(Frame):
         self.out.store = True
         self._evaluate(at, "agent", "command", self._parts())
 
+    def remap(self, at: Instant) -> None:
+        """The state is made in another way from now on."""
+        if self.plan.mapping is None:
+            self.blind(at, "config")
+        else:
+            self._evaluate(at, "agent", "config", self._parts())
+
     def last_seen(self) -> Instant | None:
         """The last time all devices that the state hangs on had been seen before this step."""
         devices = [self.was.devices.get(name) for name, plan in self.plan.devices.items() if plan.state]

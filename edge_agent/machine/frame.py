@@ -84,6 +84,8 @@ class Frame:
         self._shelved = 0
         self.archive = state.archive
         self.mode = state.mode
+        self.trigger = "tag"
+        """What makes samples decide the state in this step."""
 
     def finish(self) -> Outcome:
         out, was = self.out, self.was

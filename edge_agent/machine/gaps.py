@@ -23,6 +23,7 @@ TRIGGERS: Final[Mapping[str, str]] = {
     "plc_restart": "plc_restart",
     "config_change": "config",
 }
+"""Cause of a gap → trigger of the state that it makes unknown."""
 
 
 class Gap(NamedTuple):

@@ -4,18 +4,19 @@ Pure and deterministic: everything it knows is in its `MachineState`, time comes
 restored from its last stored state equals one that was not, but for the gap it reports.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from config.model import Config
-from drivers.base import Batch
+from drivers.base import Batch, Reading
 from edge_agent.clock import Instant
 from edge_agent.commands import decide
 from edge_agent.commands.envelope import Command
 from edge_agent.machine import saved as saving
+from edge_agent.machine.adopting import adopted, moved, moved_tags, unheard
 from edge_agent.machine.archive import Archive
 from edge_agent.machine.assembly import assemble
-from edge_agent.machine.contracts import NO_ROWS, Outcome, State
+from edge_agent.machine.contracts import NO_READINGS, NO_ROWS, Outcome, State
 from edge_agent.machine.counters import Group, flush
 from edge_agent.machine.measurements import SetState
 from edge_agent.machine.parts import Part, Rebuild, Resumed, StateBegan
@@ -121,6 +122,59 @@ class Machine:
         step.advance()
         return step.finish()
 
+    def adopt(
+        self, former: "Machine", state: State, now: Instant, latest: Mapping[str, Sequence[Reading]] = NO_READINGS
+    ) -> Outcome:
+        """Go on where the machine is, which was configured as `former` until now; nothing was unseen meanwhile.
+
+        What was counted is published as it was configured; then the new mapping applies. Baselines, open downtime and
+        parts go on, and tags that mean something else now are looked at anew, behind a gap. `latest`: the newest
+        readings of the devices that stay connected: tags that are used only now may not come again by themselves.
+        """
+        before = former._step(state, now)
+        before.advance()
+        before.flush()
+        first = before.finish()
+        known: MachineState = first.state
+        saved, rebuild = saving.load(former.dump(known), now, same_clock=True)
+        parts, anew = self._parts(saved, rebuild, now)
+        old, new = former._plan, self._plan
+        mapped = old.fingerprints["state"] == new.fingerprints["state"] and old.state_keys == new.state_keys
+        adapted = self._adapt(saved, now)._replace(parts=parts)
+        step = self._step(adopted(adapted, known, new, self._sets, former._sets, mapped=mapped), now)
+        step.out.store = True
+        for part, why in anew.items():
+            self._introduce(step, part, why)
+        step.tell(Resumed(now, now))
+        for device in moved(old.fingerprints, new):
+            seen = step.devices[device].seen if device in step.devices else None
+            if seen is not None:
+                step.open_gap(device, seen, "config_change")
+        step.trigger = "tag" if mapped else "config"
+        for device, readings in latest.items():
+            if device in self.devices and device not in step.gaps:
+                step.batch(Batch(device, unheard(readings, step.devices.get(device))))
+        if not mapped:
+            step.remap(now)
+        step.advance()
+        then = step.finish()
+        return Outcome(
+            then.state,
+            [*first.events, *then.events],
+            [*first.warnings, *then.warnings],
+            True,
+            {**first.rows, **then.rows},
+        )
+
+    def leave(self, state: State, now: Instant) -> Outcome:
+        """The machine is not configured any more: what was counted is published, and its state is unknown."""
+        step = self._step(state, now)
+        step.advance()
+        step.flush()
+        step.blind(step.last_seen() or now, "config")
+        step.out.store = True
+        return step.finish()
+
     def _parts(
         self, known: saving.Saved, rebuild: Rebuild, now: Instant
     ) -> tuple[dict[str, Any], dict[Part[Any], str]]:
@@ -151,13 +205,15 @@ class Machine:
         """The stored state under today's configuration: what is not configured any more is set aside."""
         before, after = known.fingerprints, self._plan.fingerprints
         stored = {**known.orphans, **known.groups}
-        groups = {}
+        groups, moved = {}, moved_tags(before, self._plan)
         for name, registers in self._plan.counters.items():
             group = stored.pop(name, Group())
             kept: dict[str, Register] = {
                 member: register
                 for member, register in group.registers.items()
-                if member in registers and before.get(f"counter {name} {member}") == after[f"counter {name} {member}"]
+                if member in registers
+                and before.get(f"counter {name} {member}") == after[f"counter {name} {member}"]
+                and registers[member].key not in moved
             }
             groups[name] = group._replace(registers=kept)
         keys = {key for device in self._plan.devices.values() for key in device.essential.values()}
@@ -171,7 +227,7 @@ class Machine:
                 for name, device in known.devices.items()
                 if name in self._plan.devices
             },
-            {key: held for key, held in known.held.items() if key in keys},
+            {key: held for key, held in known.held.items() if key in keys and key not in moved},
             {},
             {
                 key: gap._replace(back=None, decided=None, signs=0, read=frozenset(), settle=None)

@@ -186,10 +186,13 @@ def plan(config: Config, name: str, parts: Mapping[str, frozenset[str]], past: M
         {
             "state": digest("" if state is None else f"{state!r} {options.mode!r}"),
             **{
-                f"counter {group} {member}": digest(json.dumps([register, counter.wrap_to, counter.parts_per_count]))
+                f"counter {group} {member}": digest(
+                    json.dumps([register._replace(period=0), counter.wrap_to, counter.parts_per_count])
+                )
                 for group, counter in options.counters.items()
                 for member, register in counters[group].items()
             },
+            **{f"tag {tag}": digest(_meaning(config, tag)) for tag in essential},
         },
     )
 
@@ -197,6 +200,11 @@ def plan(config: Config, name: str, parts: Mapping[str, frozenset[str]], past: M
 def digest(text: str) -> str:
     """Fingerprint of a configuration."""
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _meaning(config: Config, key: str) -> str:
+    device, _, tag = key.partition("/")
+    return config.devices[device].meaning(tag)
 
 
 def _period(config: Config, key: str) -> int:

@@ -126,14 +126,14 @@ def _shift(at: Instant, now: Instant) -> int:
 _encode = json.JSONEncoder(default=_plain, separators=(",", ":"), ensure_ascii=False).encode
 
 
-def load(data: bytes, now: Instant) -> tuple[Saved, Rebuild]:
-    """The state with its times moved to the clock of `now`, and how the parts' states, which are still plain, are
-    rebuilt. Raises Unreadable."""
+def load(data: bytes, now: Instant, *, same_clock: bool = False) -> tuple[Saved, Rebuild]:
+    """The state with its times moved to the clock of `now` (not if this very process dumped it: `same_clock`), and
+    how the parts' states, which are still plain, are rebuilt. Raises Unreadable."""
     try:
         plain = json.loads(data)
         if not isinstance(plain, list) or not plain or plain[0] != VERSION:
             raise Unreadable(f"it is of version {plain[0] if isinstance(plain, list) and plain else None}")
-        shift = _shift(Instant(*plain[2]), now)
+        shift = 0 if same_clock else _shift(Instant(*plain[2]), now)
         saved: Saved = _build(Saved, plain, shift)
     except (ValueError, TypeError, KeyError, IndexError, RecursionError) as fault:
         raise Unreadable(str(fault)) from fault

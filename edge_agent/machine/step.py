@@ -124,7 +124,7 @@ class Step(Sampling):
             if self.gaps:
                 self._close_tag_gaps(batch.device)
             if plan.state and self.tracked.revisit is not None:
-                self._evaluate(self.now, "agent", "tag", self._parts())
+                self._evaluate(self.now, "agent", self.trigger, self._parts())
         if kept and self.set_plans:
             self.changed(batch.device, kept, before, agent_time=device.skewed)
         if self.team.parts:
@@ -223,7 +223,7 @@ class Step(Sampling):
             self._tell_samples(told, moment)
         self._reason(moment.at)
         if decides or (counted and self._is_silent()):
-            self._evaluate(moment.at, moment.basis, "tag", parts)
+            self._evaluate(moment.at, moment.basis, self.trigger, parts)
         if excuses:
             self.excuse(moment.at)
 
