@@ -70,11 +70,12 @@ class Floor:
         await self._commit(outcomes, now)
 
     async def switch(
-        self, config: Config, machines: Sequence[Machine], latest: Mapping[str, Sequence[Reading]]
+        self, config: Config, machines: Sequence[Machine], newest: Callable[[], Mapping[str, Sequence[Reading]]]
     ) -> None:
         """Go on with another configuration. `machines` are those it has: one that is the very object in use goes on
         untouched, a new one begins or goes on where it was when it was configured last, and one that is not among
-        them any more says so. `latest`: the newest readings of the devices that stay connected.
+        them any more says so. `newest` gives the newest readings of the devices that stay connected; it is asked at
+        the moment of the switch, or what is fed meanwhile would be taken back.
 
         All in one commit, and no step of another configuration comes between; when a machine cannot go on nothing is
         changed.
@@ -84,6 +85,7 @@ class Floor:
         rows = {machine.name: await self._rows(machine) for machine in new}
         encoders = {m.name: machine_encoder(config, m.name, self._outbox.epoch) for m in machines}
         await self._retained.load(self._outbox, [encoders[machine.name].place for machine in new])
+        latest = newest()
         now, names = self._clock.now(), {machine.name for machine in machines}
         gone = [(m, m.leave(self._states[m.name], now)) for m in self.machines.values() if m.name not in names]
         going_on = [

@@ -25,6 +25,7 @@ from config.errors import ConfigFaults, Problem
 from config.load import Loaded
 from config.model import Config
 from config.secrets import resolve
+from drivers.base import Reading
 from drivers.registry import Drivers
 from edge_agent.backoff import Backoff
 from edge_agent.clock import Clock, SystemClock
@@ -153,14 +154,18 @@ class Agent:
         machines = [
             life.floor.machines[name] if name in done.machines.kept else machine for name, machine in fresh.items()
         ]
-        latest = {
-            name: [reading for reading, _ in health.latest.values()]
-            for name in done.devices.kept
-            if (health := self.health.devices[name]).link not in (None, Link.DOWN)
-        }
+
+        def newest() -> dict[str, list[Reading]]:
+            kept = {name: self.health.devices[name] for name in done.devices.kept}
+            return {
+                name: [reading for reading, _ in health.latest.values()]
+                for name, health in kept.items()
+                if health.link not in (None, Link.DOWN)
+            }
+
         await life.collectors.end((*done.devices.changed, *done.devices.removed))
         try:
-            await life.floor.switch(new, machines, latest)
+            await life.floor.switch(new, machines, newest)
             self._running.loaded = loaded
             for name in (*done.devices.changed, *done.devices.removed):
                 del self.health.devices[name]
