@@ -22,6 +22,7 @@ from edge_agent.events.codec import agent_encoder, machine_encoder
 from edge_agent.events.topics import AGENT_STREAM
 from edge_agent.events.types import Data, Event
 from edge_agent.machine.contracts import Machine, Outcome, State
+from edge_agent.machine.tag_table import tag_table
 
 Observer = Callable[[Sequence[Message]], None]
 """Called with messages once they are committed."""
@@ -46,6 +47,10 @@ class Floor:
         self._retained = retained
         self._clock = clock
         self._encoders = {name: machine_encoder(config, name, outbox.epoch) for name in self.machines}
+        self._dictionaries = [
+            plain.tags(encoder.place, name, encoder.epoch, *tag_table(config, name))
+            for name, encoder in self._encoders.items()
+        ]
         self._agent_encoder = agent_encoder(config, outbox.epoch)
         self._states: dict[str, State] = {}
         self._due: dict[str, int] = {}
@@ -68,6 +73,8 @@ class Floor:
             outcome = machine.initial(now) if state is None else machine.restore(state, now, rows[name])
             outcomes.append((machine, outcome))
         await self._commit(outcomes, now)
+        for dictionary in self._dictionaries:
+            self._retained.put(dictionary)
 
     async def switch(
         self, config: Config, machines: Sequence[Machine], newest: Callable[[], Mapping[str, Sequence[Reading]]]

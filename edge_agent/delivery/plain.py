@@ -1,4 +1,4 @@
-"""Retained messages that are no events: the agent's status (birth, will, farewell) and `cur/counters`.
+"""Retained messages that are no events: the agent's status (birth, will, farewell), `cur/counters` and `cur/tags`.
 
 They describe the present, so they are made when they are needed, carry no sequence number (`seq` 0) and are
 never stored (event model §7.20, §7.21).
@@ -43,6 +43,12 @@ def counters(place: Place, machine: str, epoch: str, *, at: int, values: Mapping
     """`values` by counter: `totals` and `raw` as `Machine.describe` gives them; `at` is UTC microseconds."""
     body = {"subject": place.subject, "epoch": epoch, "at": rfc3339(at), "counters": dict(values)}
     return _plain(f"{machine}.p", epoch, Lane.PRODUCTION, "counters", place.current("counters"), body)
+
+
+def tags(place: Place, machine: str, epoch: str, revision: int, tags: Mapping[str, Any]) -> Message:
+    """The dictionary of the machine's tags, by the names that events use."""
+    body = {"subject": place.subject, "tags_rev": revision, "tags": dict(tags)}
+    return _plain(f"{machine}.m", epoch, Lane.MEASUREMENT, "tags", place.current("tags"), body)
 
 
 def _plain(stream: str, epoch: str, lane: Lane, kind: str, topic: str, body: Mapping[str, Any]) -> Message:

@@ -6,7 +6,7 @@ from typing import Any
 from edge_agent.dictionary.entry import Entry
 from edge_agent.events.schema import load
 
-_NOT_EVENTS = ("envelope", "common", "cmd", "agent.status", "cur.counters")
+_NOT_EVENTS = ("envelope", "common", "cmd", "agent.status", "cur.counters", "cur.tags")
 _UNITS = {"_s": "SEC", "_ms": "C26"}
 
 

@@ -27,6 +27,7 @@ from edge_agent.machine.sample_sets import prepare
 from edge_agent.machine.samples import Device
 from edge_agent.machine.state import GROUPS
 from edge_agent.machine.step import Step
+from edge_agent.machine.tag_table import tag_table
 
 
 class Machine:
@@ -37,7 +38,7 @@ class Machine:
         self._epoch = epoch
         self._team = assemble(config, name)
         self._plan = plan(config, name, self._team.feeds(), self._team.windows())
-        self._sets = prepare(config, name)
+        self._sets = prepare(config, name, tag_table(config, name).revision)
         self._given: tuple[Plan, str | None] = self._plan, None
         self.devices = frozenset(self._plan.devices)
 

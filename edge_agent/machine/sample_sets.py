@@ -37,10 +37,11 @@ class SetPlan(NamedTuple):
     size: int
     large: bool
     limits: Mapping[str, Limits]
+    tags_rev: int | None
 
 
-def prepare(config: Config, machine: str) -> tuple[SetPlan, ...]:
-    """The sample sets of a machine."""
+def prepare(config: Config, machine: str, tags_rev: int) -> tuple[SetPlan, ...]:
+    """The sample sets of a machine; `tags_rev`: of the dictionary that has the units where events do not."""
     options = config.machines[machine]
     plans = []
     for name, measured in options.measurements.items():
@@ -78,6 +79,7 @@ def prepare(config: Config, machine: str) -> tuple[SetPlan, ...]:
                 len(measured.tags),
                 size > MAX_BYTES,
                 limits,
+                None if options.inline_units else tags_rev,
             )
         )
     return tuple(plans)

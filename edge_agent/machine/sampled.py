@@ -97,6 +97,7 @@ def _event(
         q=q or None,
         at_ms=at_ms or None,
         uom=units or None,
+        tags_rev=plan.tags_rev,
         judged=_judged(plan, values) if plan.limits else None,
         cycle_id=cycle_id,
     )
@@ -172,6 +173,7 @@ def summarise(
         trigger=trigger,
         values=window.others,
         uom=units or None,
+        tags_rev=plan.tags_rev,
         cycle_id=cycle_id,
     )
     lasted = seconds(since or at, at)

@@ -513,3 +513,7 @@ def test_birth_and_will_and_counters_are_valid() -> None:
     shown = plain.counters(machine().place, "press07", EPOCH, at=AT, values=values)
     assert shown.topic == "ea/v1/sz1/stamping/line3/press07/cur/counters"
     assert check_message(shown.topic, shown.body)["counters"] == values
+    tags = {"temp": {"tag": "press07.temp", "type": "float32", "unit": "CEL", "hi": 240.0}}
+    told = plain.tags(machine().place, "press07", EPOCH, 3, tags)
+    assert told.topic == "ea/v1/sz1/stamping/line3/press07/cur/tags"
+    assert check_message(told.topic, told.body)["tags"] == tags

@@ -6,6 +6,7 @@ import pytest
 
 from drivers.base import Batch, Quality, Reading
 from edge_agent.clock import SECOND, Instant
+from edge_agent.machine.tag_table import tag_table
 from tests.machine.stories import START, OpcPlc, config, machine, some, story
 
 TAGS = {"a": {"type": "float32", "unit": "CEL"}, "b": {"type": "float32"}, "name": "string"}
@@ -45,6 +46,18 @@ def test_units_can_be_left_to_the_dictionary():
     events = sampled({"tags": ["a"], "on": "change"}, [{"at": "0s", "a": 1.0}], 2, inline_units=False)
 
     assert some(events, "uom") == [(None,)]
+    assert events[0]["tags_rev"] >= 0
+
+
+def test_the_number_of_the_dictionary_changes_with_it_alone():
+    tags = {"a": {"type": "float32", "unit": "CEL"}, "b": {"type": "float32", "unit": "BAR", "hi": 6.0}}
+    known = tag_table(config({}, tags), "press")
+
+    assert known.tags["b"] == {"tag": "press.b", "type": "float32", "unit": "BAR", "hi": 6.0}
+    assert tag_table(config({}, dict(reversed(tags.items()))), "press") == known
+    assert (
+        tag_table(config({}, {**tags, "a": {"type": "float32", "unit": "FAH"}}), "press").revision != known.revision
+    )
 
 
 def test_a_change_within_the_deadband_is_no_event_however_often_it_comes():
