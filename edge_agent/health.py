@@ -38,6 +38,8 @@ class DeviceHealth:
     failures: int = 0
     batches: int = 0
     readings: int = 0
+    missed: int = 0
+    """Scans skipped because reading took longer than the scan."""
     bad: dict[str, str] = field(default_factory=dict)
     latest: dict[str, tuple[Reading, int]] = field(default_factory=dict)
 
@@ -46,6 +48,7 @@ class DeviceHealth:
         readings = batch.readings
         self.batches += 1
         self.readings += len(readings)
+        self.missed += batch.missed
         self.latest.update([(reading[0], (reading, now)) for reading in readings])
         failed = [reading for reading in readings if reading[2] is _BAD]
         if len(failed) < len(readings):

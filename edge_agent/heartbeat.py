@@ -80,6 +80,8 @@ class Heartbeat:
             config_hash=self._running.config_hash,
             version=self._running.version,
             clock_adjusted_total_s=self._adjusted / SECOND,
+            missed_scans={name: device.missed for name, device in self._health.devices.items() if device.missed}
+            or None,
         )
 
 

@@ -197,6 +197,7 @@ def _device(options: DeviceOptions, health: DeviceHealth, now: int) -> dict[str,
         "failures": health.failures,
         "batches": health.batches,
         "readings": health.readings,
+        "missed_scans": health.missed,
     }
 
 

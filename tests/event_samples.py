@@ -57,6 +57,7 @@ def _of_the_agent(config: Config) -> Iterator[dict[str, Any]]:
             config_hash="5b1f6c9a2d3e",
             version="0.1.0",
             clock_adjusted_total_s=0,
+            missed_scans={"meter-2": 3},
         ),
         AgentStopped(uptime_s=86_400.2, reason="told to"),
         DataLoss(

@@ -91,6 +91,8 @@ def _device(name: str, device: Mapping[str, Any]) -> list[str]:
     if trouble and device["code"]:
         trouble = f"{device['code']} {trouble}"
     tags = f"{device['tags'] - len(device['bad'])}/{device['tags']} tags good"
+    if device["missed_scans"]:
+        tags += f", {device['missed_scans']} scans skipped"
     return [device["status"], name, device["endpoint"], age, tags if not trouble else f"{tags}: {trouble}"]
 
 

@@ -524,6 +524,7 @@ class AgentHeartbeat(Data):
     config_hash: str
     version: str
     clock_adjusted_total_s: float
+    missed_scans: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

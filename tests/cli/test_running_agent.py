@@ -68,11 +68,11 @@ TOLD = {
     "devices": {
         "press-1": {
             "status": "UP", "endpoint": "opc.tcp://10.0.0.7:4840", "age_s": 0.4, "reason": None, "code": None,
-            "message": None, "tags": 5, "bad": {},
+            "message": None, "tags": 5, "bad": {}, "missed_scans": 4,
         },
         "oven-1": {
             "status": "DOWN", "endpoint": "tcp://10.0.0.8:502", "age_s": 192.0, "reason": "timeout", "code": "C502",
-            "message": "no answer in 1 s", "tags": 3, "bad": {},
+            "message": "no answer in 1 s", "tags": 3, "bad": {}, "missed_scans": 0,
         },
     },
     "machines": {
@@ -114,6 +114,7 @@ def test_the_status_screen_says_how_fresh_the_data_are() -> None:
     assert lines[0] == "agent    a1, version 1.0, up 1 h 2 min, configuration abc"
     assert lines[2].split()[:2] == ["UP", "press-1"]
     assert "last good value 0.4 s ago" in lines[2]
+    assert lines[2].endswith("5/5 tags good, 4 scans skipped")
     assert "last good value 3 min 12 s ago" in lines[3]
     assert lines[3].endswith("3/3 tags good: C502 no answer in 1 s")
     assert lines[5].split()[:2] == ["press-1", "fault"]
