@@ -28,7 +28,7 @@ from typing import Any, Final, Protocol
 
 from buffer import quarantine
 from buffer.ledger import Ledger, Refusal, Writing
-from buffer.outbox import Damaged, Lane, OutboxError, Stored
+from buffer.outbox import Damaged, Lane, OutboxError, Room, Stored
 from buffer.schema import Opened, is_damage, is_passing, open_database
 from buffer.thread import DatabaseThread
 
@@ -42,6 +42,8 @@ BUSY_TURNS: Final = 50
 SHRINK_ABOVE: Final = 64 << 20
 SHRINK_SLICE: Final = 1 << 20
 """Bytes: room for less than so much, or than a quarter of the file, is kept for new messages."""
+CROWDED: Final = 0.8
+"""From this share of the room on confirmed messages are no longer kept."""
 RESERVE: Final = 16 << 20
 """Bytes of the disk left for the WAL and for others; at most an eighth of what there is."""
 
@@ -113,6 +115,7 @@ class Keeper:
         self._pruning = False
         self._shrinking = False
         self._counting = False
+        self._crowded = False
         self._slice = SLICE_ROWS
         self._limit = 0
         self._busy_turns = 0
@@ -167,6 +170,7 @@ class Keeper:
         for job in jobs:
             if isinstance(job, Write):
                 self._held.append(job)
+                retry = retry or bool(isinstance(job.work, Writing) and job.work.evict)
             elif isinstance(job, Ack):
                 self._acknowledge(job.positions)
                 retry = True
@@ -236,6 +240,17 @@ class Keeper:
             self.thread.call(self._listener.found_damaged, damaged)
         return done
 
+    def room(self) -> Room:
+        """The room that is left; where it is short, confirmed messages begin to go."""
+        ledger = self.ledger
+        fill = self._fill()
+        kept = fill >= CROWDED and ledger.keeps
+        self._crowded = kept
+        return Room(fill, kept, self._limit < self.settings.max_size)
+
+    def _fill(self) -> float:
+        return self.ledger.file.used() / max(self._limit, 1)
+
     # --- committing ---
 
     def _write(self) -> None:
@@ -247,12 +262,14 @@ class Keeper:
             self._say_full(False)
 
     def _group(self) -> list[Write]:
-        """The oldest appends, up to `GROUP_ROWS` messages; one alone after a group that failed."""
+        """The oldest appends, up to `GROUP_ROWS` messages; one alone after a group that failed. What waits for room
+        goes together with the append that makes it."""
         group: list[Write] = []
+        evicting = self._full and any(isinstance(w.work, Writing) and w.work.evict for w in self._held)
         rows = 0
         for write in self._held:
             rows += len(write.work.messages) if isinstance(write.work, Writing) else 1
-            if group and (rows > GROUP_ROWS or self._alone):
+            if group and (self._alone or (rows > GROUP_ROWS and not evicting)):
                 break
             group.append(write)
         return group
@@ -384,15 +401,22 @@ class Keeper:
             pass
         elif self._counting:
             self._counting = self._try(self._count_slice) and self._counting
+        elif self._crowded:
+            self._crowded = self._try(self._prune_for_room) and self._crowded
         elif self._pruning:
             self._pruning = self._try(self._prune_slice) and self._pruning
         elif self._shrinking:
             self._shrinking = self._try(lambda: ledger.file.give_back(SHRINK_SLICE)) and self._is_large()
-        more = self._counting or self._pruning or self._shrinking or ledger.written >= CHECKPOINT_BYTES
+        more = (
+            self._counting or self._crowded or self._pruning or self._shrinking or ledger.written >= CHECKPOINT_BYTES
+        )
         return more and self._error is None
 
     def _count_slice(self) -> None:
         self._counting = self.ledger.count()
+
+    def _prune_for_room(self) -> None:
+        self._crowded = self.ledger.prune(None, SLICE_ROWS) > 0 and self._fill() >= CROWDED
 
     def _is_large(self) -> bool:
         file = self.ledger.file

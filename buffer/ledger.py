@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from buffer import tables, tally
 from buffer.file import DatabaseFile
-from buffer.outbox import Damaged, Depth, Lane, Message, SequenceError, Stored
+from buffer.outbox import EVICT_ROWS, Damaged, Depth, Lane, Message, Oldest, SequenceError, Span, Stored
 from buffer.record import as_written, fields_crc, message_crc
 from buffer.schema import Opened
-from buffer.sequence import Key, follow
+from buffer.sequence import Key, follow, spans
 
 READ_BYTES = 4 << 20
 """Bodies read at once, however many rows were asked for."""
@@ -28,10 +28,11 @@ _READ_ONE = _READ.replace("p.position > ?", "p.position = ?")
 
 
 class Writing(NamedTuple):
-    """One append: its messages and its states."""
+    """One append: its messages, its states, and what is given up for it."""
 
     messages: Sequence[Message]
     states: Mapping[str, bytes]
+    evict: Sequence[Span] = ()
 
 
 class Refusal(NamedTuple):
@@ -128,6 +129,13 @@ class Ledger:
         states: dict[str, bytes] = {}
         size = 0
         with self._transaction():
+            evicted = [
+                row
+                for writing, verdict in zip(writings, verdicts, strict=True)
+                if verdict is None
+                for span in writing.evict
+                for row in self._evict(span)
+            ]
             for writing, verdict in zip(writings, verdicts, strict=True):
                 if verdict is not None:
                     continue
@@ -156,11 +164,13 @@ class Ledger:
         self._position = position
         self._tally.add(len(messages), size)
         self._acked_stored(keep_sent)
+        for found in evicted:
+            self._tally.remove(*found)
         for found in buried:
             self._dead += 1
             self._tally.remove(*found)
         self._stopped_clean = False
-        self.written += size + sum(map(len, states.values())) + 64 * (len(messages) + len(buried))
+        self.written += size + sum(map(len, states.values())) + 64 * (len(messages) + len(buried) + len(evicted))
         return verdicts
 
     def _new_stream(self, key: Key) -> int:
@@ -211,6 +221,20 @@ class Ledger:
         self._connection.execute("DELETE FROM pending WHERE lane = ? AND position = ?", (found[0], position))
         self._remove([position])
         return position, *found
+
+    def _evict(self, span: Span) -> Sequence[tuple[int, int, int]]:
+        """Remove what still waits of a span; (position, lane, bytes) of each."""
+        query = """SELECT p.position, p.lane, p.bytes FROM message m
+            JOIN pending p ON p.lane = m.lane AND p.position = m.position
+            WHERE m.stream_id = ? AND m.seq BETWEEN ? AND ?"""
+        row_id = self._streams.get((span.stream, span.epoch))
+        found = self._connection.execute(query, (row_id, span.first, span.last)).fetchall()
+        gone = [row for row in found if row[0] not in self._acked]
+        self._many(
+            "DELETE FROM pending WHERE lane = ? AND position = ?", [(lane, position) for position, lane, _ in gone]
+        )
+        self._remove(position for position, _, _ in gone)
+        return gone
 
     def _remove(self, positions: Iterable[int]) -> None:
         """Delete messages; where the newest of a stream or of all goes, its number is kept."""
@@ -339,6 +363,35 @@ class Ledger:
                 good.append(stored)
                 size += len(stored.message.body)
         return Page(good, damaged)
+
+    def oldest(
+        self, lane: Lane, size: int, before: int | None, spare: frozenset[str], with_bodies: frozenset[str]
+    ) -> Sequence[Oldest]:
+        """See `Outbox.oldest`."""
+        passed = ", ".join("?" * len(spare))
+        query = f"""SELECT p.position, p.bytes, m.recorded_at, s.stream, s.epoch, m.seq, m.type
+            FROM pending p JOIN message m ON m.position = p.position JOIN stream s ON s.id = m.stream_id
+            WHERE p.lane = ? AND m.type NOT IN ({passed}) ORDER BY p.position LIMIT ?"""
+        found: list[tuple[str, str, int, str, bytes | None]] = []
+        rows = self._connection.execute(query, (int(lane), *spare, EVICT_ROWS + len(self._acked))).fetchall()
+        for position, length, recorded_at, stream, epoch, seq, kind in rows:
+            if size <= 0 or len(found) == EVICT_ROWS or (before is not None and recorded_at >= before):
+                break
+            if position not in self._acked:
+                body = self._body(lane, position) if kind in with_bodies else None
+                found.append((stream, epoch, seq, kind, body))
+                size -= length
+        return spans(found)
+
+    def _body(self, lane: Lane, position: int) -> bytes | None:
+        """The body of a waiting message if it is as it was written."""
+        stored = as_written(self._connection.execute(_READ_ONE, (int(lane), position, 1)).fetchone())
+        return None if stored is None else stored.message.body
+
+    @property
+    def keeps(self) -> bool:
+        """Whether confirmed messages are kept."""
+        return self._one("SELECT rank FROM sent LIMIT 1") is not None
 
     def state(self, key: str) -> bytes | None:
         query = "SELECT value, crc FROM state WHERE key = ? AND epoch = ?"

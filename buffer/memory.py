@@ -3,11 +3,18 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from buffer.epoch import new_epoch
-from buffer.outbox import Depth, Lane, Message, OutboxError, Stored
-from buffer.sequence import Key, follow
+from buffer.outbox import EVICT_ROWS, Depth, Lane, Message, Oldest, OutboxError, Room, Span, Stored
+from buffer.sequence import Key, follow, spans
+
+
+class _Append(NamedTuple):
+    messages: tuple[Message, ...]
+    states: dict[str, bytes]
+    evict: tuple[Span, ...]
+    done: asyncio.Future[None]
 
 
 class MemoryOutbox:
@@ -23,7 +30,7 @@ class MemoryOutbox:
         self._bytes = 0
         self._position = 0
         self._dead: list[tuple[Message, str]] = []
-        self._waiting: list[tuple[tuple[Message, ...], dict[str, bytes], asyncio.Future[None]]] = []
+        self._waiting: list[_Append] = []
         self._news = asyncio.Event()
         self._open = False
 
@@ -69,18 +76,20 @@ class MemoryOutbox:
         """The dead letters with their reasons, oldest first."""
         return self._dead
 
-    def append(self, messages: Sequence[Message], *, states: Mapping[str, bytes]) -> Coroutine[Any, Any, None]:
+    def append(
+        self, messages: Sequence[Message], *, states: Mapping[str, bytes], evict: Sequence[Span] = ()
+    ) -> Coroutine[Any, Any, None]:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._open:
-            self._waiting.append((tuple(messages), dict(states), done))
+            self._waiting.append(_Append(tuple(messages), dict(states), tuple(evict), done))
             self._store()
         else:
             done.set_exception(OutboxError("the outbox is closed", code="S708"))
         return _result(done)
 
     def _store(self) -> None:
-        while self._waiting and not self._is_full():
-            messages, states, done = self._waiting.pop(0)
+        while self._waiting and (not self._is_full() or any(each.evict for each in self._waiting)):
+            messages, states, evict, done = self._waiting.pop(0)
             try:
                 size = sum(len(message.body) for message in messages)
                 follow(self._last, messages)
@@ -88,6 +97,8 @@ class MemoryOutbox:
                 # It goes to the caller of this append; the others are stored.
                 _settle(done, error)
                 continue
+            for span in evict:
+                self._evict(span)
             recorded_at = self._now()
             for message in messages:
                 self._position += 1
@@ -135,6 +146,38 @@ class MemoryOutbox:
             self._dead.append((message, reason))
             self._store()
 
+    def _evict(self, span: Span) -> None:
+        gone = [
+            position
+            for position, (stored, _) in self._rows.items()
+            if stored.message[:2] == span[:2] and span.first <= stored.message.seq <= span.last
+        ]
+        for position in gone:
+            self._remove(position)
+
+    async def oldest(
+        self,
+        lane: Lane,
+        size: int,
+        *,
+        before: int | None = None,
+        spare: frozenset[str] = frozenset(),
+        with_bodies: frozenset[str] = frozenset(),
+    ) -> Sequence[Oldest]:
+        found: list[tuple[str, str, int, str, bytes | None]] = []
+        for (_, message), recorded_at in self._rows.values():
+            if message.lane != lane or message.type in spare:
+                continue
+            if size <= 0 or len(found) == EVICT_ROWS or (before is not None and recorded_at >= before):
+                break
+            body = message.body if message.type in with_bodies else None
+            found.append((message.stream, message.epoch, message.seq, message.type, body))
+            size -= len(message.body)
+        return spans(found)
+
+    async def room(self) -> Room:
+        return Room((await self.depth()).fill, kept=False, disk=False)
+
     async def depth(self) -> Depth:
         oldest = next((recorded_at for _, recorded_at in self._rows.values()), None)
         fill = self._bytes / self._max_size if self._max_size else 0.0
@@ -142,8 +185,8 @@ class MemoryOutbox:
 
     async def close(self) -> None:
         self._open = False
-        for _, _, done in self._waiting:
-            _settle(done, OutboxError("closed while waiting for room", code="S702"))
+        for each in self._waiting:
+            _settle(each.done, OutboxError("closed while waiting for room", code="S702"))
         self._waiting.clear()
 
 

@@ -8,7 +8,7 @@ no event: a message is its numbers, its topic and its bytes.
 from collections.abc import Coroutine, Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 
 class Lane(IntEnum):
@@ -38,6 +38,35 @@ class Stored(NamedTuple):
     message: Message
 
 
+class Span(NamedTuple):
+    """Messages of one stream and epoch whose numbers follow each other, `first` to `last` inclusive."""
+
+    stream: str
+    epoch: str
+    first: int
+    last: int
+
+
+class Oldest(NamedTuple):
+    """Waiting messages that could be given up: their numbers, how many there are of each type, and the bodies of the
+    types that were asked for, oldest first."""
+
+    span: Span
+    types: Mapping[str, int]
+    bodies: Sequence[bytes] = ()
+
+
+class Room(NamedTuple):
+    """How much room is left for new messages."""
+
+    fill: float
+    """Share in use of what the file may grow to now, 0 to 1."""
+    kept: bool
+    """Confirmed messages are still kept: they go first."""
+    disk: bool
+    """The disk, not `max_size`, sets the bound."""
+
+
 class Depth(NamedTuple):
     """How full the outbox is. `rows` and `bytes` count what is not confirmed; times are UTC microseconds."""
 
@@ -47,6 +76,10 @@ class Depth(NamedTuple):
     dead: int
     fill: float
     """Share of `max_size` in use by everything in the file, 0 to 1."""
+
+
+EVICT_ROWS: Final = 2000
+"""Messages given up in one transaction, at most."""
 
 
 class Outbox(Protocol):
@@ -84,8 +117,13 @@ class Outbox(Protocol):
     def full(self) -> bool:
         """Whether appends are waiting for room, on the disk or in `max_size` (S702)."""
 
-    def append(self, messages: Sequence[Message], *, states: Mapping[str, bytes]) -> Coroutine[Any, Any, None]:
+    def append(
+        self, messages: Sequence[Message], *, states: Mapping[str, bytes], evict: Sequence[Span] = ()
+    ) -> Coroutine[Any, Any, None]:
         """Commit the messages and the states in one transaction; return when they are on the disk.
+
+        What still waits of `evict` (see `oldest`) is given up in the same transaction, before anything is stored,
+        so that it makes room for this append and for those that wait before it.
 
         The call takes its place in the queue at once, before the first suspension, so that callers who
         call in order are committed in order. Waits while the disk or the quota is full: that is the back-pressure.
@@ -107,6 +145,22 @@ class Outbox(Protocol):
 
     async def reject(self, position: int, reason: str) -> None:
         """Move a message to the dead letters with the reason; durable on return."""
+
+    async def oldest(
+        self,
+        lane: Lane,
+        size: int,
+        *,
+        before: int | None = None,
+        spare: frozenset[str] = frozenset(),
+        with_bodies: frozenset[str] = frozenset(),
+    ) -> Sequence[Oldest]:
+        """What would be given up first to make room: the oldest waiting messages of a lane, up to `size` bytes of
+        bodies or `EVICT_ROWS`; only those recorded before the UTC time given, none of the types in `spare`.
+        Nothing is changed. A message that is on the way to the broker may be among them."""
+
+    async def room(self) -> Room:
+        """Also begins to remove confirmed messages when the room becomes short."""
 
     async def depth(self) -> Depth: ...
 

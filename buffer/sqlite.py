@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from buffer.epoch import new_epoch
 from buffer.keeper import Ack, Ask, Due, Job, Keeper, Settings, Write, closed
 from buffer.ledger import Refusal, Writing
-from buffer.outbox import Damaged, Depth, Lane, Message, Stored
+from buffer.outbox import Damaged, Depth, Lane, Message, Oldest, Room, Span, Stored
 from buffer.schema import Opened
 from buffer.thread import DatabaseThread
 
@@ -125,8 +125,10 @@ class SqliteOutbox:
     def full(self) -> bool:
         return self._full
 
-    def append(self, messages: Sequence[Message], *, states: Mapping[str, bytes]) -> Coroutine[Any, Any, None]:
-        return _result(self._write(Writing(tuple(messages), dict(states))))
+    def append(
+        self, messages: Sequence[Message], *, states: Mapping[str, bytes], evict: Sequence[Span] = ()
+    ) -> Coroutine[Any, Any, None]:
+        return _result(self._write(Writing(tuple(messages), dict(states), tuple(evict))))
 
     async def reject(self, position: int, reason: str) -> None:
         await self._write(Refusal(position, reason))
@@ -159,6 +161,20 @@ class SqliteOutbox:
             self._due("flush")
         elif "flush" not in self._timers:
             self._later("flush", ACK_S)
+
+    async def oldest(
+        self,
+        lane: Lane,
+        size: int,
+        *,
+        before: int | None = None,
+        spare: frozenset[str] = frozenset(),
+        with_bodies: frozenset[str] = frozenset(),
+    ) -> Sequence[Oldest]:
+        return await self._ask(lambda keeper: keeper.ledger.oldest(lane, size, before, spare, with_bodies))
+
+    async def room(self) -> Room:
+        return await self._ask(Keeper.room)
 
     async def depth(self) -> Depth:
         return await self._ask(lambda keeper: keeper.ledger.depth(keeper.settings.max_size))

@@ -141,7 +141,13 @@ class Buffer(Options):
     path: Annotated[File, Field(validate_default=True)] = "data/buffer.db"
     """The database; relative to the folder of this file."""
     max_size: Annotated[Size, between("1MiB", "1024GiB")] = 4 << 30
-    """When it is full the oldest go, and a data.loss event says so."""
+    """Largest size of the database. Near it measurements that wait are given up, oldest first, then `when_full`
+    decides; a data.loss event says what went."""
+    when_full: Literal["drop_oldest", "stop_reading"] = "drop_oldest"
+    """What happens to production events when it is full: the oldest go, or devices are not read until there is
+    room."""
+    max_age: Annotated[Duration, between("1min", "3650d")] | None = None
+    """Events that have waited longer are given up, and a data.loss event says so; default: never."""
     keep_sent: Duration = 72 * 3_600_000_000
     """How long confirmed events stay, for `buffer replay`."""
     commit_interval: Annotated[Duration, between("1ms", "10s")] = 50_000

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from buffer.outbox import Lane, Message, Outbox
+from buffer.outbox import Lane, Message, Oldest, Outbox, Span
 from config.model import Config
 from drivers.base import Batch, Reading
 from edge_agent.clock import Clock, Instant
@@ -20,7 +20,7 @@ from edge_agent.delivery import plain
 from edge_agent.delivery.retained import Retained
 from edge_agent.events.codec import agent_encoder, machine_encoder
 from edge_agent.events.topics import AGENT_STREAM
-from edge_agent.events.types import Data, Event
+from edge_agent.events.types import Data, DataLoss, Event
 from edge_agent.machine.contracts import Machine, Outcome, State
 from edge_agent.machine.tag_table import tag_table
 
@@ -148,6 +148,27 @@ class Floor:
         messages = [self._agent_message(each, now, time) for each in data]
         await self._append(messages, {_AGENT: self._agent_state()})
 
+    async def give_up(self, oldest: Sequence[Oldest], *, cause: str, policy: str) -> None:
+        """Remove waiting messages and declare them, a `data.loss` in `$agent.h` for each run of numbers, in one
+        transaction. The bodies of counts in `oldest` give the totals that repair the quantities."""
+        now = self._clock.now()
+        lost = [
+            DataLoss(
+                lost_stream=span.stream,
+                lost_epoch=span.epoch,
+                seq_from=span.first,
+                seq_to=span.last,
+                extent="exact",
+                count_by_type=types,
+                cause=cause,
+                policy=policy,
+                totals_after=_totals(bodies) or None,
+            )
+            for span, types, bodies in oldest
+        ]
+        messages = [self._agent_message(each, now, None) for each in lost]
+        await self._append(messages, {_AGENT: self._agent_state()}, [each.span for each in oldest])
+
     async def store(self, *data: Data) -> None:
         """Commit every machine's state as it stands, so that a gap would begin at its last sample; with `data` as
         events of the agent."""
@@ -186,10 +207,12 @@ class Floor:
         for snapshot in snapshots:
             self._retained.put(snapshot)
 
-    async def _append(self, messages: Sequence[Message], states: Mapping[str, bytes]) -> None:
+    async def _append(
+        self, messages: Sequence[Message], states: Mapping[str, bytes], evict: Sequence[Span] = ()
+    ) -> None:
         if not messages and not states:
             return
-        await self._outbox.append(messages, states={**states, **self._retained.keep(messages)})
+        await self._outbox.append(messages, states={**states, **self._retained.keep(messages)}, evict=evict)
         for observer in self.observers:
             observer(messages)
 
@@ -221,6 +244,12 @@ def _by_device(machines: Iterable[Machine]) -> dict[str, list[Machine]]:
         for device in machine.devices:
             found.setdefault(device, []).append(machine)
     return found
+
+
+def _totals(counted: Iterable[bytes]) -> dict[str, Mapping[str, int | float]]:
+    """The last totals of each counter in bodies of `production.counted`, oldest first."""
+    data = [json.loads(body)["data"] for body in counted]
+    return {each["counter"]: each["totals"] for each in data}
 
 
 def _key(machine: str, row: str | None = None) -> str:

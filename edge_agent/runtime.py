@@ -33,6 +33,7 @@ from edge_agent.collector import Collector
 from edge_agent.control.place import socket_path
 from edge_agent.control.server import ControlServer
 from edge_agent.delivery import plain
+from edge_agent.delivery.bounds import Bounds
 from edge_agent.delivery.forwarder import Forwarder, Presence
 from edge_agent.delivery.mqtt import MqttPublisher
 from edge_agent.delivery.retained import Retained
@@ -90,18 +91,27 @@ class Agent:
         return self._running.config
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
-        """Collect and forward until `stop` is set. Raises `OutboxError` if the buffer cannot be opened.
+        """Collect and forward until `stop` is set. Raises `OutboxError` if the buffer cannot be opened at the start.
 
-        A buffer that is found damaged while in use is moved aside and a new one begun, without an end of the agent.
+        A buffer that fails later is opened again until it can be, and one that is damaged is moved aside and a new
+        one begun, without an end of the agent.
         """
+        started = asyncio.Event()
+
+        def is_ready() -> None:
+            started.set()
+            ready()
+
         while True:
             try:
-                await self._live(stop, ready)
+                await self._live(stop, is_ready)
                 break
             except OutboxError as error:
-                if error.code != "S707":
+                if not started.is_set():
                     raise
                 log.error("%s %s", error.code, error)
+                if stop.is_set():
+                    break
                 await self._clock.sleep(REOPEN_AFTER)
         log.info("agent %s has stopped", self.config.agent.id)
 
@@ -224,7 +234,8 @@ class Agent:
                 log.info("agent %s %s is running", config.agent.id, VERSION)
                 ready()
                 try:
-                    await self._collect(stop, floor, heartbeat, sending, outbox.epoch)
+                    bounds = Bounds(floor, outbox, clock, config.buffer)
+                    await self._collect(stop, floor, heartbeat, bounds, sending, outbox.epoch)
                     await self._last_words(floor, outbox, (clock.now().mono - began.mono) / 1e6)
                 finally:
                     await sending.end()
@@ -242,7 +253,7 @@ class Agent:
             log.warning("stopped before everything was %s", "stored: no room" if outbox.full else "sent")
 
     async def _collect(
-        self, stop: asyncio.Event, floor: Floor, heartbeat: Heartbeat, sending: Sending, epoch: str
+        self, stop: asyncio.Event, floor: Floor, heartbeat: Heartbeat, bounds: Bounds, sending: Sending, epoch: str
     ) -> None:
         """Everything that makes events, until `stop` is set. Raises `OutboxError` when the buffer ends it."""
         drivers = Drivers()
@@ -254,6 +265,7 @@ class Agent:
                 tasks = [
                     group.create_task(floor.tick(), name="timers"),
                     group.create_task(heartbeat.run(), name="heartbeat"),
+                    group.create_task(bounds.run(), name="bounds"),
                     group.create_task(sending.watch(), name="forwarder: watched"),
                     group.create_task(self._reload_when_asked(), name="reload"),
                 ]

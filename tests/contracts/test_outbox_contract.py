@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from buffer.memory import MemoryOutbox
-from buffer.outbox import Lane, Message, Outbox, OutboxError, SequenceError
+from buffer.outbox import Lane, Message, Oldest, Outbox, OutboxError, SequenceError, Span
 from buffer.sqlite import SqliteOutbox
 
 AT = 1_772_414_047_250_000
@@ -292,3 +292,48 @@ async def test_a_closed_outbox_says_so(make: Callable[[], Outbox]) -> None:
     with pytest.raises(OutboxError) as error:
         await outbox.append([message(epoch, 1)], states={})
     assert error.value.code == "S708"
+
+
+async def test_the_oldest_are_offered_in_runs_without_a_hole_and_nothing_is_changed(outbox: Outbox) -> None:
+    await append(outbox, 1, 2, body=b"12345")
+    await append(outbox, 1, stream="saw2.p", body=b"12345")
+    await append(outbox, 3, 4, 5, body=b"12345")
+    epoch = outbox.epoch
+    await outbox.ack([(await positions(outbox))[4]])
+    offered = await outbox.oldest(Lane.PRODUCTION, 1000)
+    assert offered == [
+        Oldest(Span("press07.p", epoch, 1, 3), {"state.changed": 3}),
+        Oldest(Span("saw2.p", epoch, 1, 1), {"state.changed": 1}),
+        Oldest(Span("press07.p", epoch, 5, 5), {"state.changed": 1}),
+    ]
+    assert await outbox.oldest(Lane.PRODUCTION, 6) == [Oldest(Span("press07.p", epoch, 1, 2), {"state.changed": 2})]
+    assert await outbox.oldest(Lane.PRODUCTION, 1000, spare=frozenset({"state.changed"})) == []
+    assert await outbox.oldest(Lane.PRODUCTION, 1000, before=AT) == []
+    assert len(await outbox.oldest(Lane.PRODUCTION, 1000, before=AT * 2)) == 3
+    assert await outbox.oldest(Lane.MEASUREMENT, 1000) == []
+    assert len(await positions(outbox)) == 5
+
+
+async def test_what_is_given_up_goes_with_the_append_that_says_so(make: Callable[[], Outbox]) -> None:
+    async with opened(make) as outbox:
+        await append(outbox, 1, 2, 3, 4)
+        second = (await positions(outbox))[1]
+        await outbox.ack([second])
+        epoch = outbox.epoch
+        loss = message(epoch, 1, "$agent.h", Lane.HEALTH)
+        await outbox.append([loss], states={"a": b"1"}, evict=[Span("press07.p", epoch, 1, 3)])
+        assert await numbers(outbox) == [4]
+        assert (await outbox.depth()).rows == 2
+        await outbox.append([], states={}, evict=[Span("press07.p", epoch, 4, 9), Span("never.p", epoch, 1, 9)])
+    async with opened(make) as outbox:
+        assert await numbers(outbox) == []
+        assert await numbers(outbox, Lane.HEALTH) == [1]
+        depth = await outbox.depth()
+        assert (depth.rows, depth.bytes) == (1, 2)
+        await append(outbox, 5)
+
+
+async def test_room_says_how_full_it_is(outbox: Outbox) -> None:
+    room = await outbox.room()
+    assert 0 <= room.fill < 0.8
+    assert not room.kept

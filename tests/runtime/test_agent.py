@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from buffer.outbox import Message, OutboxError
+from buffer.outbox import Message, OutboxError, Span
 from buffer.sqlite import SqliteOutbox
 from config.load import load
 from drivers.registry import Drivers
@@ -80,12 +80,14 @@ class Failing(SqliteOutbox):
         Failing.lives += 1
         self._left = 5 if Failing.lives == 1 else None
 
-    def append(self, messages: Sequence[Message], *, states: Mapping[str, bytes]) -> Coroutine[Any, Any, None]:
+    def append(
+        self, messages: Sequence[Message], *, states: Mapping[str, bytes], evict: Sequence[Span] = ()
+    ) -> Coroutine[Any, Any, None]:
         if self._left is not None:
             self._left -= 1
             if self._left < 0:
                 raise OutboxError("the buffer is damaged", code="S707")
-        return super().append(messages, states=states)
+        return super().append(messages, states=states, evict=evict)
 
 
 async def test_a_buffer_damaged_while_in_use_is_opened_again_and_collecting_goes_on(tmp_path: Path) -> None:

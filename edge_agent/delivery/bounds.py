@@ -1,0 +1,116 @@
+"""Keeps the outbox inside its bounds: what is given up, in which order, and that it is declared.
+
+Priorities: confirmed messages go first (the outbox does that by itself), then, from `SHED_ABOVE` on, waiting
+measurements, then health but not its declarations; from `DROP_ABOVE` on production too, if the policy is
+`drop_oldest`. With `stop_reading` production is never given up: when nothing else is left appends wait, and with them
+the reading of devices. A declaration and what it declares are one transaction. It is an upper bound: a message that
+was on its way at that moment may arrive although it is named.
+"""
+
+import logging
+
+from buffer.outbox import Lane, Outbox, OutboxError, Room
+from config.model import Buffer
+from edge_agent.clock import Clock
+from edge_agent.floor import Floor
+
+log = logging.getLogger(__name__)
+
+SHED_ABOVE = 0.85
+DROP_ABOVE = 0.95
+"""Shares of the room."""
+LOOK_EVERY = 1.0
+"""Seconds."""
+AGE_EVERY = 60
+"""Looks between two removals of what is too old."""
+STEP = 100
+"""One step gives up this part of `max_size`."""
+DECLARATIONS = frozenset({"data.loss", "agent.started"})
+COUNTS = frozenset({"production.counted"})
+
+
+class Bounds:
+    """`run` it beside the collectors."""
+
+    def __init__(self, floor: Floor, outbox: Outbox, clock: Clock, options: Buffer) -> None:
+        self._floor = floor
+        self._outbox = outbox
+        self._clock = clock
+        self._options = options
+        self._began = clock.now()
+        self._short = False
+        self._unreadable = False
+
+    async def run(self) -> None:
+        looks = 0
+        while True:
+            await self._look(with_age=looks % AGE_EVERY == 0)
+            looks += 1
+            await self._clock.sleep(LOOK_EVERY)
+
+    async def _look(self, *, with_age: bool) -> None:
+        """A disk that cannot be read at the moment is looked at again; one that is damaged ends it."""
+        try:
+            await self.make_room()
+            if with_age:
+                await self.drop_too_old()
+            self._unreadable = False
+        except OutboxError as error:
+            if error.code != "S705":
+                raise
+            if not self._unreadable:
+                log.warning("%s %s", error.code, error)
+            self._unreadable = True
+
+    async def make_room(self) -> None:
+        """Give up what must go until the bounds hold or nothing is left that may go."""
+        step = max(self._options.max_size // STEP, 1)
+        given = 0
+        while True:
+            room = await self._outbox.room()
+            full = self._outbox.full
+            if (room.fill < SHED_ABOVE or room.kept) and not full:
+                break
+            done = await self._give_up_oldest(room, full, step)
+            if not done:
+                break
+            given += done
+        self._say(given)
+
+    async def _give_up_oldest(self, room: Room, full: bool, step: int) -> int:
+        """One step; how many messages went."""
+        cause = "disk_full" if room.disk else "buffer_full"
+        lanes = [(Lane.MEASUREMENT, "shed_measurements"), (Lane.HEALTH, self._options.when_full)]
+        if self._options.when_full == "drop_oldest" and (full or room.fill >= DROP_ABOVE):
+            lanes.append((Lane.PRODUCTION, "drop_oldest"))
+        for lane, policy in lanes:
+            if done := await self._give_up(lane, step, cause=cause, policy=policy):
+                return done
+        return 0
+
+    async def drop_too_old(self) -> None:
+        """Give up what has waited longer than `max_age`. A wall clock that jumps ahead makes nothing old."""
+        if self._options.max_age is None:
+            return
+        now, began = self._clock.now(), self._began
+        before = min(now.wall, began.wall + now.mono - began.mono) - self._options.max_age
+        for lane in Lane:
+            policy = "shed_measurements" if lane is Lane.MEASUREMENT else "drop_oldest"
+            while await self._give_up(
+                lane, self._options.max_size, cause="expired_retention", policy=policy, before=before
+            ):
+                pass
+
+    async def _give_up(self, lane: Lane, size: int, *, cause: str, policy: str, before: int | None = None) -> int:
+        spare = DECLARATIONS if lane is Lane.HEALTH else frozenset[str]()
+        oldest = await self._outbox.oldest(lane, size, before=before, spare=spare, with_bodies=COUNTS)
+        if oldest:
+            await self._floor.give_up(oldest, cause=cause, policy=policy)
+        return sum(sum(each.types.values()) for each in oldest)
+
+    def _say(self, given: int) -> None:
+        if given and not self._short:
+            log.warning("S702 the buffer is nearly full: the oldest events are given up and declared")
+        elif not given and self._short:
+            log.info("the buffer has room again")
+        self._short = given > 0
