@@ -147,13 +147,13 @@ class Model(RuleBasedStateMachine):
         """What is offered is the oldest; all of it goes with the append that declares it."""
         self.run(self.learn())
         offered = self.run(self.outbox.oldest(lane, size))
-        named = [(span.stream, seq) for span, _ in offered for seq in range(span.first, span.last + 1)]
+        named = [(span.stream, seq) for span, *_ in offered for seq in range(span.first, span.last + 1)]
         mine = [row[1] for row in self.rows if row[1].lane == lane]
         assert sorted(named) == sorted((message.stream, message.seq) for message in mine[: len(named)])
         loss = self.message("$agent.h", self.last["$agent.h"] + 1, 1)
 
         async def one() -> None:
-            await self.outbox.append([loss], states={}, evict=[span for span, _ in offered])
+            await self.outbox.append([loss], states={}, evict=[span for span, *_ in offered])
 
         self.run(one())
         self.rows = [row for row in self.rows if (row[1].stream, row[1].seq) not in named]
