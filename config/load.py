@@ -6,8 +6,8 @@ its model, then what they say about each other. A part with faults does not stop
 
 import functools
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
@@ -41,12 +41,16 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True)
 class Loaded:
-    """A configuration that can be used. `origins` is dotted path → place, for values that were written."""
+    """A configuration that can be used. `origins` is dotted path → place, for values that were written. `file` is the
+    name that the user gave, `files` all that it was read from, `parts` what was written, with templates expanded."""
 
     config: Config
     warnings: tuple[Fault, ...]
     origins: Mapping[str, Origin]
     base_dir: FilePath
+    file: str
+    files: tuple[str, ...]
+    parts: Mapping[tuple[str, ...], Node] = field(repr=False)
 
     @functools.cached_property
     def hash(self) -> str:
@@ -227,16 +231,19 @@ class _Loading:
         machines = {name: fitted.value for name, fitted in self.machines.items() if fitted.value}
         config = head.model_copy(update={"devices": devices, "machines": machines})
         warnings = tuple(self.report.faults)
-        return Loaded(config, warnings, self._origins(), self.base_dir)
+        parts = dict(self._parts())
+        return Loaded(
+            config, warnings, self._origins(parts), self.base_dir, self._file, tuple(self.report.sources), parts
+        )
 
-    def _origins(self) -> dict[str, Origin]:
+    def _parts(self) -> Iterator[tuple[tuple[str, ...], Node]]:
+        yield from (((str(key.value),), node) for key, node in self.root if key.value not in _PARTS)
+        yield from ((("devices", name), fitted.node) for name, fitted in self.devices.items() if fitted)
+        yield from ((("machines", name), fitted.node) for name, fitted in self.machines.items())
+
+    def _origins(self, parts: Mapping[tuple[str, ...], Node]) -> dict[str, Origin]:
         found: dict[str, Origin] = {}
-        parts: list[tuple[tuple[str, ...], Node]] = [
-            ((str(key.value),), node) for key, node in self.root if key.value not in _PARTS
-        ]
-        parts += [(("devices", name), fitted.node) for name, fitted in self.devices.items() if fitted]
-        parts += [(("machines", name), fitted.node) for name, fitted in self.machines.items()]
-        for prefix, part in parts:
+        for prefix, part in parts.items():
             for path, node in yaml12.walk(part):
                 if isinstance(node, Scalar | Seq):
                     dotted = ".".join(map(str, (*prefix, *path)))

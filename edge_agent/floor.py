@@ -47,10 +47,7 @@ class Floor:
         self._retained = retained
         self._clock = clock
         self._encoders = {name: machine_encoder(config, name, outbox.epoch) for name in self.machines}
-        self._dictionaries = [
-            plain.tags(encoder.place, name, encoder.epoch, *tag_table(config, name))
-            for name, encoder in self._encoders.items()
-        ]
+        self._dictionaries = self._tags_of(config, self.machines)
         self._agent_encoder = agent_encoder(config, outbox.epoch)
         self._states: dict[str, State] = {}
         self._due: dict[str, int] = {}
@@ -107,11 +104,21 @@ class Floor:
             begun.append((machine, outcome))
         for machine, _ in (*going_on, *begun):
             self._encoders[machine.name] = encoders[machine.name]
+        for dictionary in self._tags_of(config, [machine.name for machine, _ in (*going_on, *begun)]):
+            self._retained.put(dictionary)
         self.machines = {machine.name: machine for machine in machines}
         self._by_device = _by_device(machines)
         await self._commit([*gone, *going_on, *begun], now)
         for machine, _ in gone:
             del self._states[machine.name], self._encoders[machine.name]
+
+    def _tags_of(self, config: Config, machines: Iterable[str]) -> list[Message]:
+        """The retained dictionaries of the machines' tags."""
+        encoders = {name: self._encoders[name] for name in machines}
+        return [
+            plain.tags(encoder.place, name, encoder.epoch, *tag_table(config, name))
+            for name, encoder in encoders.items()
+        ]
 
     async def _rows(self, machine: Machine) -> Mapping[str, bytes]:
         found = {row: await self._outbox.load_state(_key(machine.name, row)) for row in machine.rows}

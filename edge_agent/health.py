@@ -4,13 +4,14 @@ Written by the collectors and the forwarder, read by `status`, `tail --values` a
 fresh data, not about sockets: a device is UP only while its tags are good.
 """
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from buffer.outbox import Damaged, Message
 from drivers.base import Batch, Quality, Reading
-from edge_agent.clock import Clock
+from edge_agent.clock import SECOND, Clock
 from edge_agent.delivery.publisher import PublishError, Rejected
 
 _BAD = Quality.BAD
@@ -100,6 +101,16 @@ class Health:
     broker: BrokerHealth
     damaged: list[Damaged] = field(default_factory=list)
     """Stored messages found damaged, not declared yet."""
+    fills: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=20))
+    """How full the buffer was lately: (monotonic µs, share)."""
+
+    def filled_in(self) -> float | None:
+        """Seconds until the buffer is full if it goes on as lately; None while it does not fill."""
+        if len(self.fills) < 2:
+            return None
+        (then, before), (now, share) = self.fills[0], self.fills[-1]
+        grown = share - before
+        return None if grown <= 0 or now <= then else (1 - share) / grown * (now - then) / SECOND
 
     @classmethod
     def of(cls, devices: Iterable[str], clock: Clock) -> "Health":

@@ -65,6 +65,7 @@ class Heartbeat:
     async def _heartbeat(self) -> AgentHeartbeat:
         depth = await self._outbox.depth()
         now = self._clock.now()
+        self._health.fills.append((now.mono, depth.fill))
         oldest = 0 if depth.oldest_at is None else now.wall - depth.oldest_at
         return AgentHeartbeat(
             uptime_s=(now.mono - self._began.mono) / SECOND,

@@ -64,6 +64,7 @@ class Inspection:
             "agent": {
                 "id": self._running.config.agent.id,
                 "version": self._running.version,
+                "file": self._running.loaded.file,
                 "pid": os.getpid(),
                 "config_hash": self._running.config_hash,
                 "epoch": self._outbox.epoch,
@@ -71,17 +72,18 @@ class Inspection:
                 "uptime_s": (now.mono - self._began.mono) / 1e6,
             },
             "devices": {
-                name: _device(options, self._health.devices[name], now.wall)
+                name: device_status(options, self._health.devices[name], now.wall)
                 for name, options in self._running.config.devices.items()
             },
             "machines": self._floor.describe(),
-            "broker": {"url": self._running.config.mqtt.url, **_broker(self._health.broker)},
+            "broker": {"url": self._running.config.mqtt.url, **broker_status(self._health.broker)},
             "buffer": {
                 "rows": depth.rows,
                 "bytes": depth.bytes,
                 "oldest_s": None if depth.oldest_at is None else (now.wall - depth.oldest_at) / 1e6,
                 "dead": depth.dead,
                 "fill": depth.fill,
+                "full_in_s": self._health.filled_in(),
                 "full": self._outbox.full,
             },
         }
@@ -173,7 +175,7 @@ def _lost(message: Message) -> str | None:
     return str(data["endpoint"]) if data["status"] == Link.DOWN.value else None
 
 
-def _device(options: DeviceOptions, health: DeviceHealth, now: int) -> dict[str, Any]:
+def device_status(options: DeviceOptions, health: DeviceHealth, now: int) -> dict[str, Any]:
     slowest = max((options.period(tag) for tag in options.tags), default=options.scan)
     age = None if health.last_good_at is None else now - health.last_good_at
     if health.link is None:
@@ -201,7 +203,7 @@ def _device(options: DeviceOptions, health: DeviceHealth, now: int) -> dict[str,
     }
 
 
-def _broker(health: BrokerHealth) -> dict[str, Any]:
+def broker_status(health: BrokerHealth) -> dict[str, Any]:
     return {
         "status": "UP" if health.online else "DOWN" if health.since is not None else "CONNECTING",
         "since": None if health.since is None else rfc3339(health.since),

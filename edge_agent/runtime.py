@@ -39,6 +39,7 @@ from edge_agent.delivery.mqtt import MqttPublisher
 from edge_agent.delivery.retained import Retained
 from edge_agent.events.topics import agent_place
 from edge_agent.events.types import AgentStarted, AgentStopped, AgentWarning, Data, DataLoss
+from edge_agent.explanation import Explanation
 from edge_agent.floor import Floor, Observer
 from edge_agent.health import DeviceHealth, Health, Link
 from edge_agent.heartbeat import Heartbeat
@@ -227,7 +228,8 @@ class Agent:
 
             inspection = Inspection(self._running, self.health, floor, outbox, clock)
             heartbeat = Heartbeat(floor, outbox, self.health, clock, disk=buffer.parent, running=self._running)
-            commands = {**inspection.commands(), "reload": self._told_to_reload}
+            explanation = Explanation(self._running, self.health, floor, outbox, clock)
+            commands = {**inspection.commands(), **explanation.commands(), "reload": self._told_to_reload}
             async with ControlServer(socket_path(buffer), commands):
                 sending = Sending(forwarder)
                 sending.begin(self._publisher(config))

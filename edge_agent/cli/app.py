@@ -19,6 +19,7 @@ from edge_agent.cli import (
     status,
     tail,
     test,
+    top,
     validate,
     version,
 )
@@ -83,6 +84,7 @@ for part in (
     run,
     reload,
     status,
+    top,
     tail,
     dictionary,
     config,

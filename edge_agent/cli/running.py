@@ -9,6 +9,7 @@ from edge_agent.cli.loading import load
 from edge_agent.cli.ui import Ui
 
 if TYPE_CHECKING:
+    from config.load import Loaded
     from edge_agent.control.client import ControlClient
 
 Answer = TypeVar("Answer")
@@ -16,15 +17,19 @@ Answer = TypeVar("Answer")
 
 def client(ui: Ui, file: Path | None, *, answer_time: float = 5.0) -> "ControlClient":
     """A client for the agent of this configuration; nothing is connected yet. `answer_time`: seconds."""
+    return agent_of(load(ui, file), answer_time=answer_time)
+
+
+def agent_of(loaded: "Loaded", *, answer_time: float = 5.0) -> "ControlClient":
+    """The same for a configuration that is already here."""
     from edge_agent.control.client import ControlClient
     from edge_agent.control.place import socket_path
 
-    loaded = load(ui, file)
     return ControlClient(socket_path(loaded.base_dir / loaded.config.buffer.path), answer_time=answer_time)
 
 
-def reached(call: Callable[[], Answer]) -> Answer:
-    """The answer, or `Stop` with why there is none."""
+def reached(call: Callable[[], Answer], *, invalid: ExitCode = ExitCode.TRY_AGAIN) -> Answer:
+    """The answer, or `Stop` with why there is none; `invalid`: for a question that is not right."""
     from edge_agent.control.client import NoAnswer, NotRunning, Refused
 
     try:
@@ -39,4 +44,6 @@ def reached(call: Callable[[], Answer]) -> Answer:
     except NoAnswer as error:
         raise Stop(ExitCode.TRY_AGAIN, str(error)) from None
     except Refused as error:
+        if error.code == "invalid":
+            raise Stop(invalid, str(error)) from None
         raise Stop(ExitCode.TRY_AGAIN, f"the agent refused: {error}") from None

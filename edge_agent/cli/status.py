@@ -7,25 +7,31 @@ import typer
 
 from edge_agent.cli.command import Section, command
 from edge_agent.cli.exits import ExitCode, Stop
-from edge_agent.cli.loading import File
+from edge_agent.cli.loading import File, load
 from edge_agent.cli.ui import Ui
 
 _COLOURS = {"UP": "green", "DEGRADED": "yellow", "STALE": "yellow", "DOWN": "red", "FULL": "red"}
 _NEED_A_PERSON = ("DOWN", "STALE", "DEGRADED")
 NEARLY_FULL = 0.7
+SOON = 86_400
+"""Seconds until a buffer that fills is full: time enough for a person."""
 
 
 def register(app: typer.Typer) -> None:
     @command(app, section=Section.RUN, examples=["edge-agent status", "edge-agent status -o json"])
     def status(ui: Ui, file: File = None) -> None:
         """Is everything all right? Devices, machines, broker, buffer. Exit code 3 when something needs a person."""
-        from edge_agent.cli.running import client, reached
+        from edge_agent.cli.running import agent_of, reached
 
-        agent = client(ui, file)
+        loaded = load(ui, file)
+        agent = agent_of(loaded)
         told: dict[str, Any] = reached(lambda: agent.ask("status"))
         wrong = troubles(told)
+        changed = told["agent"]["config_hash"] != loaded.hash
+        if changed:
+            ui.note("the file was changed since the agent read it: edge-agent config diff, edge-agent reload")
         if ui.json:
-            ui.result({"ok": not wrong, **stamped(told), "needs_a_person": wrong})
+            ui.result({"ok": not wrong, **stamped(told), "file_changed": changed, "needs_a_person": wrong})
         else:
             ui.result("\n".join(screen(ui, told, wrong)))
         if wrong:
@@ -57,6 +63,8 @@ def troubles(told: Mapping[str, Any]) -> list[str]:
         out.append("the buffer is FULL")
     elif buffer["fill"] >= NEARLY_FULL:
         out.append(f"the buffer is {buffer['fill']:.0%} full")
+    elif buffer["full_in_s"] is not None and buffer["full_in_s"] < SOON:
+        out.append("the buffer will be full within a day")
     if buffer["dead"]:
         out.append(f"the broker refused {buffer['dead']} messages for ever; they are kept aside")
     return out
@@ -71,19 +79,20 @@ def screen(ui: Ui, told: Mapping[str, Any], wrong: list[str]) -> list[str]:
         f"agent    {agent['id']}, version {agent['version']}, up {span(agent['uptime_s'])}, "
         f"configuration {agent['config_hash']}",
         "devices",
-        *_painted(ui, table([_device(name, device) for name, device in told["devices"].items()])),
+        *_painted(ui, table([device_row(name, device) for name, device in told["devices"].items()])),
         "machines",
         *table([_machine(name, machine) for name, machine in told["machines"].items()]),
-        *_painted(ui, [_broker(broker)]),
+        *_painted(ui, [broker_text(broker)]),
     ]
     oldest = "" if buffer["oldest_s"] is None else f", oldest {span(buffer['oldest_s'])}"
     full = "FULL" if buffer["full"] else f"{buffer['fill']:.0%} full"
-    lines.append(f"buffer   {buffer['rows']} events waiting, {size(buffer['bytes'])}{oldest}, {full}")
+    left = "" if buffer["full_in_s"] is None else f", full in {span(buffer['full_in_s'])} if it goes on like this"
+    lines.append(f"buffer   {buffer['rows']} events waiting, {size(buffer['bytes'])}{oldest}, {full}{left}")
     lines += [f"{ui.paint('needs a person', 'yellow')}: {text}" for text in wrong]
     return lines
 
 
-def _device(name: str, device: Mapping[str, Any]) -> list[str]:
+def device_row(name: str, device: Mapping[str, Any]) -> list[str]:
     from edge_agent.cli.words import ago
 
     age = "no value yet" if device["age_s"] is None else f"last good value {ago(device['age_s'])}"
@@ -102,14 +111,14 @@ def _machine(name: str, machine: Mapping[str, Any]) -> list[str]:
 
     said = []
     if machine.get("downtime"):
-        said.append(_downtime(machine["downtime"]))
+        said.append(downtime_text(machine["downtime"]))
     said += [f"{counter} {plain(values['totals'])}" for counter, values in machine["counters"].items()]
     said += [f"no data since {local(gap['since'])} ({gap['cause']})" for gap in machine.get("gaps", {}).values()]
     state = str(machine.get("state", "no state yet"))
     return [name, state, f"since {local(machine['since'])}" if "since" in machine else "", "; ".join(said)]
 
 
-def _downtime(downtime: Mapping[str, Any]) -> str:
+def downtime_text(downtime: Mapping[str, Any]) -> str:
     from edge_agent.cli.words import local
 
     reason = downtime.get("reason") or {}
@@ -118,7 +127,7 @@ def _downtime(downtime: Mapping[str, Any]) -> str:
     return f"{words} ({said})" if said else words
 
 
-def _broker(broker: Mapping[str, Any]) -> str:
+def broker_text(broker: Mapping[str, Any]) -> str:
     from edge_agent.cli.words import local
 
     said = f"broker   {broker['status']} {broker['url']}, {broker['confirmed']} events confirmed"

@@ -56,6 +56,10 @@ class Ui:
         if not self.quiet:
             sys.stderr.write(f"{self.paint('warning', 'yellow', sys.stderr)}: {message}\n")
 
+    def draws(self) -> bool:
+        """Whether stdout is a terminal that can be drawn on."""
+        return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
     def paint(self, text: str, colour: str, stream: TextIO | None = None) -> str:
         """The text, coloured if the stream shows colours."""
         if not self.colour or not _shows_colours(stream or sys.stdout):

@@ -67,5 +67,8 @@ class Machine(Protocol):
     def dump(self, state: State) -> bytes:
         """The state for the outbox, with the time of the last good sample."""
 
+    def roles(self) -> Mapping[str, tuple[str, ...]]:
+        """What each tag (`device/tag`) is used for, in words of the configuration."""
+
     def describe(self, state: State) -> dict[str, Any]:
         """For `status`, `cur/*` and the page: state, since, open downtime, counters; plain JSON values."""

@@ -247,6 +247,29 @@ class Machine:
             known.order_totals,
         )
 
+    def roles(self) -> Mapping[str, tuple[str, ...]]:
+        plan, found = self._plan, dict[str, list[str]]()
+
+        def note(key: str, role: str) -> None:
+            if role not in found.setdefault(key, []):
+                found[key].append(role)
+
+        for key in sorted(plan.state_keys):
+            note(key, "state")
+        for key, counts in plan.roles.items():
+            for group, member in counts:
+                note(key, f"counter {group}.{member}")
+        if plan.reason_key is not None:
+            note(plan.reason_key, "reason of a stop")
+        for part in self._team.parts:
+            for key in sorted(part.keys):
+                note(key, part.name)
+        for one in self._sets:
+            for device, tags in one.tags.items():
+                for tag in tags:
+                    note(f"{device}/{tag}", f"measurement {one.name}")
+        return {key: tuple(roles) for key, roles in found.items()}
+
     def describe(self, state: State) -> dict[str, Any]:
         whole: MachineState = state
         current, episode = whole.tracked.current, whole.downtime
