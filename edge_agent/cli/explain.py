@@ -13,7 +13,7 @@ from edge_agent.cli.ui import Ui
 What = Annotated[
     str, typer.Argument(metavar="MACHINE|TAG|CODE", help="A machine, a tag (device/tag), or a code such as E301.")
 ]
-CODE = re.compile(r"[A-Za-z]\d{3}")
+CODE = re.compile(r"[EWCBSewcbs](?=\w*\d)\w{3}")
 
 
 def register(app: typer.Typer) -> None:
