@@ -13,7 +13,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -412,6 +412,25 @@ def publish_response(*values: Any, sequence: int = 1, status: int | None = None)
     answer.Parameters.SubscriptionId = 7
     answer.Parameters.AvailableSequenceNumbers = [1, 2]
     message = answer.Parameters.NotificationMessage
+    _fill(message, values, sequence)
+    if status is not None:
+        message.NotificationData = [ua.StatusChangeNotification(Status=ua.StatusCode(status))]
+    return struct_to_binary(answer)
+
+
+def republish_response(*values: Any, sequence: int = 1) -> bytes:
+    """A RepublishResponse with one item per `ua.DataValue`, as in `publish_response`."""
+    from asyncua import ua
+    from asyncua.ua.ua_binary import struct_to_binary
+
+    answer = ua.RepublishResponse()
+    _fill(answer.NotificationMessage, values, sequence)
+    return struct_to_binary(answer)
+
+
+def _fill(message: Any, values: Sequence[Any], sequence: int) -> None:
+    from asyncua import ua
+
     message.SequenceNumber = sequence
     if values:
         change = ua.DataChangeNotification()
@@ -419,6 +438,3 @@ def publish_response(*values: Any, sequence: int = 1, status: int | None = None)
             ua.MonitoredItemNotification(handle, value) for handle, value in enumerate(values, 1)
         ]
         message.NotificationData = [change]
-    if status is not None:
-        message.NotificationData = [ua.StatusChangeNotification(Status=ua.StatusCode(status))]
-    return struct_to_binary(answer)

@@ -1,32 +1,39 @@
-"""Reads a PublishResponse from the wire's bytes (OPC UA Part 6, 5.2), without an object per field.
+"""Reads what a server answers with values from the wire's bytes (OPC UA Part 6, 5.2), without an object per field.
 
-A notification of plain values is one `struct` call per value. Everything else is walked over, so that a value of
+A run of plain values that are encoded alike is one `struct` call. Everything else is walked over, so that a value of
 any type, also one this agent cannot use, costs only itself. What is read is bounded by the bytes that are there;
 bytes that do not fit together are `Malformed`.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
+from uuid import UUID
 
 Item: TypeAlias = tuple[int, int, Any, int, int | None]
 """(client handle, built-in type, value, status code, source time in 100 ns since 1601 or None).
 
-The value is bool, int or float for the plain types, bytes (UTF-8) or None for texts, 16 bytes for a Guid, and None
-for everything else. The type of an array is `ARRAY` plus that of its elements."""
+The value is bool, int or float for the plain types, bytes (UTF-8) or None for texts, 16 bytes for a Guid, and the
+encoded bytes for a NodeId. An array, whose type is `ARRAY` plus that of its elements, and a structure are the bytes
+of their Variant (see `parts`). It is None for everything else."""
+Field: TypeAlias = tuple[int, Any]
+"""(built-in type, value) of one field of an event, as in an `Item`."""
 
 ARRAY = 0x80
 NOTHING, BOOLEAN, DATE_TIME, STATUS_CODE = 0, 1, 13, 19
 STRING, GUID, BYTE_STRING, XML, LOCALIZED_TEXT, STRUCTURE = 12, 14, 15, 16, 21, 22
 
-_PUBLISH_RESPONSE, _DATA_CHANGE, _STATUS_CHANGE = 829, 811, 820
+_PUBLISH_RESPONSE, _REPUBLISH_RESPONSE, _READ_RESPONSE = 829, 835, 634
+_DATA_CHANGE, _EVENTS, _STATUS_CHANGE = 811, 916, 820
 _PLAIN = dict(zip((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 19), "?bBhHiIqQfdqI", strict=True))
+_LONGEST_RUN = 512
+"""Items that are looked at together; bounds what a message costs in which no two items are encoded alike."""
 _DEPTH = 32
 """Variants may nest; no real value does so deeper."""
 
 _U16, _I32, _U32 = struct.Struct("<H"), struct.Struct("<i"), struct.Struct("<I")
-_MESSAGE_HEAD = struct.Struct("<?Iq")
 
 
 class Malformed(ValueError):
@@ -42,79 +49,132 @@ class Published(NamedTuple):
     sequence: int
     """Number of this notification; of a keep-alive, of the next one."""
     items: list[Item]
+    events: list[tuple[int, list[Field]]]
+    """(client handle, fields in the order of the filter) of each event."""
     ended: int | None
     """Status code with which the server ended the subscription."""
 
 
 def publish_response(data: bytes) -> Published:
     """Decode the body of a PublishResponse, from its type id on. Raises `Malformed`."""
+    with _whole("a notification"):
+        result, pos = _response_head(data, _PUBLISH_RESPONSE)
+        (subscription,) = _U32.unpack_from(data, pos)
+        available, pos = length(data, pos + 4)
+        return _message(data, pos + 4 * available + 1, result, subscription)  # after MoreNotifications
+
+
+def republish_response(data: bytes, subscription: int) -> Published:
+    """Decode the body of a RepublishResponse. Raises `Malformed`."""
+    with _whole("a notification"):
+        result, pos = _response_head(data, _REPUBLISH_RESPONSE)
+        return _message(data, pos, result, subscription)
+
+
+def read_response(data: bytes) -> tuple[int, list[Item]]:
+    """(status of the service, values) of the body of a ReadResponse; the handles count from 0. Raises `Malformed`."""
+    with _whole("a value"):
+        result, pos = _response_head(data, _READ_RESPONSE)
+        count, pos = length(data, pos)
+        items: list[Item] = []
+        for handle in range(count):
+            kind, value, status, source, pos = _data_value(data, pos, 0)
+            items.append((handle, kind, value, status, source))
+        return result, items
+
+
+@contextmanager
+def _whole(what: str) -> Iterator[None]:
     try:
-        return _response(data)
+        yield
     except (struct.error, IndexError) as error:
-        raise Malformed(f"a notification ends too early or is broken: {error}") from None
+        raise Malformed(f"{what} ends too early or is broken: {error}") from None
 
 
-def _response(data: bytes) -> Published:
+def _response_head(data: bytes, expected: int) -> tuple[int, int]:
+    """(status of the service, position after the response header)"""
     kind, pos = _node_id(data, 0)
-    if kind != _PUBLISH_RESPONSE:
-        raise Malformed(f"a publish request was answered with type {kind}")
+    if kind != expected:
+        raise Malformed(f"a request was answered with type {kind} in place of {expected}")
     (result,) = _U32.unpack_from(data, pos + 12)
     pos = _diagnostic(data, pos + 16, 0)
-    count, pos = _count(data, pos)
+    count, pos = length(data, pos)
     for _ in range(count):
         _, pos = _bytes(data, pos)
-    pos = _extension(data, pos)[2]
-    (subscription,) = _U32.unpack_from(data, pos)
-    available, pos = _count(data, pos + 4)
-    pos += 4 * available
-    _, sequence, _ = _MESSAGE_HEAD.unpack_from(data, pos)
-    parts, pos = _count(data, pos + _MESSAGE_HEAD.size)
+    return result, extension_at(data, pos)[2]
+
+
+def _message(data: bytes, pos: int, result: int, subscription: int) -> Published:
+    (sequence,) = _U32.unpack_from(data, pos)
+    parts, pos = length(data, pos + 12)
     items: list[Item] = []
+    events: list[tuple[int, list[Field]]] = []
     ended: int | None = None
     for _ in range(parts):
-        kind, start, pos = _extension(data, pos)
+        kind, start, pos = extension_at(data, pos)
         if kind == _DATA_CHANGE:
-            count, start = _count(data, start)
+            count, start = length(data, start)
             _items(data, start, count, items)
+        elif kind == _EVENTS:
+            count, start = length(data, start)
+            _events(data, start, count, events)
         elif kind == _STATUS_CHANGE:
             (ended,) = _U32.unpack_from(data, start)
-    return Published(result, subscription, sequence, items, ended)
+    return Published(result, subscription, sequence, items, events, ended)
 
 
 @cache
-def _layout(flags: int, kind: int) -> tuple[Callable[[bytes, int], tuple[Any, ...]], int, int, int]:
-    """(reader, size, index of the status or 0, index of the source time or 0) of an item with a plain value."""
-    form, status_at, source_at = "<IBB" + _PLAIN[kind], 0, 0
-    if flags & 0x02:
-        form, status_at = form + "I", 4
-    if flags & 0x04:
-        source_at = 4 + (status_at > 0)
-        form += "q"
-    form += ("H" if flags & 0x10 else "") + ("q" if flags & 0x08 else "") + ("H" if flags & 0x20 else "")
-    layout = struct.Struct(form)
-    return layout.unpack_from, layout.size, status_at, source_at
+def _layout(flags: int, kind: int) -> tuple[struct.Struct, bool, bool]:
+    """(fields, whether a status is among them, whether a source time is) of an item with a plain value. The fields
+    are handle, type, value, status, source time."""
+    form = "<IxB" + _PLAIN[kind] + ("I" if flags & 0x02 else "") + ("q" if flags & 0x04 else "")
+    form += ("2x" if flags & 0x10 else "") + ("8x" if flags & 0x08 else "") + ("2x" if flags & 0x20 else "")
+    return struct.Struct(form), bool(flags & 0x02), bool(flags & 0x04)
 
 
 def _items(data: bytes, pos: int, count: int, items: list[Item]) -> None:
-    for _ in range(count):
+    view = memoryview(data)
+    while count:
         flags, kind = data[pos + 4], data[pos + 5]
-        if flags & 0x01 and kind in _PLAIN:
-            read, size, status_at, source_at = _layout(flags & 0x3F, kind)
-            fields = read(data, pos)
-            items.append(
-                (
-                    fields[0],
-                    kind,
-                    fields[3],
-                    fields[status_at] if status_at else 0,
-                    fields[source_at] if source_at else None,
-                )
-            )
-            pos += size
-        else:
+        if not flags & 0x01 or kind not in _PLAIN:
             (handle,) = _U32.unpack_from(data, pos)
             kind, value, status, source, pos = _data_value(data, pos + 4, 0)
             items.append((handle, kind, value, status, source))
+            count -= 1
+            continue
+        layout, has_status, has_source = _layout(flags & 0x3F, kind)
+        size = layout.size
+        most = pos + min(count, _LONGEST_RUN) * size
+        run = min(_run(data[pos + 4 : most : size]), _run(data[pos + 5 : most : size]))
+        end = pos + run * size
+        if has_status and has_source:
+            items += layout.iter_unpack(view[pos:end])  # the layout makes an Item
+        elif has_source:
+            items += [(handle, kind, value, 0, at) for handle, _, value, at in layout.iter_unpack(view[pos:end])]
+        elif has_status:
+            items += [
+                (handle, kind, value, code, None) for handle, _, value, code in layout.iter_unpack(view[pos:end])
+            ]
+        else:
+            items += [(handle, kind, value, 0, None) for handle, _, value in layout.iter_unpack(view[pos:end])]
+        count -= run
+        pos = end
+
+
+def _run(column: bytes) -> int:
+    """How many bytes at its beginning are the same."""
+    return len(column) - len(column.lstrip(column[:1]))
+
+
+def _events(data: bytes, pos: int, count: int, events: list[tuple[int, list[Field]]]) -> None:
+    for _ in range(count):
+        (handle,) = _U32.unpack_from(data, pos)
+        size, pos = length(data, pos + 4)
+        fields: list[Field] = []
+        for _ in range(size):
+            kind, value, pos = variant_at(data, pos, 0)
+            fields.append((kind, value))
+        events.append((handle, fields))
 
 
 def _data_value(data: bytes, pos: int, depth: int) -> tuple[int, Any, int, int | None, int]:
@@ -123,7 +183,7 @@ def _data_value(data: bytes, pos: int, depth: int) -> tuple[int, Any, int, int |
     pos += 1
     kind, value, status, source = NOTHING, None, 0, None
     if flags & 0x01:
-        kind, value, pos = _variant(data, pos, depth)
+        kind, value, pos = variant_at(data, pos, depth)
     if flags & 0x02:
         (status,) = _U32.unpack_from(data, pos)
         pos += 4
@@ -134,28 +194,35 @@ def _data_value(data: bytes, pos: int, depth: int) -> tuple[int, Any, int, int |
     return kind, value, status, source, pos
 
 
-def _variant(data: bytes, pos: int, depth: int) -> tuple[int, Any, int]:
+def variant_at(data: bytes, pos: int, depth: int) -> tuple[int, Any, int]:
     if depth > _DEPTH:
         raise Malformed("a value is nested too deeply")
-    encoding = data[pos]
+    start, encoding = pos, data[pos]
     kind = encoding & 0x3F
     pos += 1
     if not encoding & 0x80:
-        value, pos = _value(data, pos, kind, depth)
-        return kind, value, pos
-    count, pos = _count(data, pos)
-    if kind in _PLAIN:
-        pos += count * struct.calcsize("<" + _PLAIN[kind])
-    else:
-        for _ in range(count):
-            _, pos = _value(data, pos, kind, depth)
+        value, pos = value_at(data, pos, kind, depth)
+        return kind, data[start:pos] if kind == STRUCTURE else value, pos
+    count, pos = length(data, pos)
+    pos = skip(data, pos, kind, count, depth)
     if encoding & 0x40:
-        dimensions, pos = _count(data, pos)
+        dimensions, pos = length(data, pos)
         pos += 4 * dimensions
-    return ARRAY | kind, None, pos
+    if pos > len(data):
+        raise Malformed("an array ends too early")
+    return ARRAY | kind, data[start:pos], pos
 
 
-def _value(data: bytes, pos: int, kind: int, depth: int) -> tuple[Any, int]:
+def skip(data: bytes, pos: int, kind: int, count: int, depth: int = 0) -> int:
+    """The position after `count` values of a built-in type. Raises `Malformed`, struct.error, IndexError."""
+    if kind in _PLAIN:
+        return pos + count * struct.calcsize("<" + _PLAIN[kind])
+    for _ in range(count):
+        _, pos = value_at(data, pos, kind, depth)
+    return pos
+
+
+def value_at(data: bytes, pos: int, kind: int, depth: int = 0) -> tuple[Any, int]:
     """A value of a built-in type and the position after it; None for a type the agent has no use for."""
     if kind in _PLAIN:
         form = struct.Struct("<" + _PLAIN[kind])
@@ -167,7 +234,8 @@ def _value(data: bytes, pos: int, kind: int, depth: int) -> tuple[Any, int]:
     if kind == GUID:
         return data[pos : pos + 16], pos + 16
     if kind in (17, 18):
-        return None, _node_id(data, pos)[1]
+        start, pos = pos, _node_id(data, pos)[1]
+        return data[start:pos], pos
     if kind == 20:
         return None, _bytes(data, pos + 2)[1]
     if kind == LOCALIZED_TEXT:
@@ -179,16 +247,17 @@ def _value(data: bytes, pos: int, kind: int, depth: int) -> tuple[Any, int]:
             text, pos = _bytes(data, pos)
         return text, pos
     if kind == STRUCTURE:
-        return None, _extension(data, pos)[2]
+        return None, extension_at(data, pos)[2]
     if kind == 23:
         return None, _data_value(data, pos, depth + 1)[-1]
     if kind == 24:
-        return None, _variant(data, pos, depth + 1)[-1]
+        return None, variant_at(data, pos, depth + 1)[-1]
     return None, _diagnostic(data, pos, depth)
 
 
-def _count(data: bytes, pos: int) -> tuple[int, int]:
-    """Length of an array; that of a null array is 0. No element is smaller than a byte but the null variant."""
+def length(data: bytes, pos: int) -> tuple[int, int]:
+    """(length, position after it) of an array; 0 for a null array. No element is smaller than a byte but the null
+    variant."""
     (count,) = _I32.unpack_from(data, pos)
     if count > len(data):
         raise Malformed(f"an array of {count} in a message of {len(data)} bytes")
@@ -232,7 +301,23 @@ def _node_id(data: bytes, pos: int) -> tuple[int | None, int]:
     return identifier, pos
 
 
-def _extension(data: bytes, pos: int) -> tuple[int | None, int, int]:
+def node_id_of(data: bytes, pos: int) -> tuple[int, Any]:
+    """(namespace, identifier) of a node id: int, str, bytes or UUID."""
+    form = data[pos] & 0x3F
+    if form == 0:
+        return 0, data[pos + 1]
+    if form == 1:
+        return data[pos + 1], _U16.unpack_from(data, pos + 2)[0]
+    (namespace,) = _U16.unpack_from(data, pos + 1)
+    if form == 2:
+        return namespace, _U32.unpack_from(data, pos + 3)[0]
+    if form == 4:
+        return namespace, UUID(bytes_le=data[pos + 3 : pos + 19])
+    found = _bytes(data, pos + 3)[0] or b""
+    return namespace, found if form == 5 else found.decode("utf-8", "replace")
+
+
+def extension_at(data: bytes, pos: int) -> tuple[int | None, int, int]:
     """(type, start of the body, position after it) of an ExtensionObject."""
     kind, pos = _node_id(data, pos)
     has_body, pos = data[pos], pos + 1

@@ -1,60 +1,56 @@
-"""One OPC UA connection: a subscription that is pulled.
+"""One OPC UA connection: which server, how it is protected, who we are, and what it tells.
 
-**Pull.** A publish request is sent when `read` is called and acknowledges what the last `read` brought, which has
-been committed by then. So there is no queue on this side and nothing to overflow: what is not read in time waits
-in the server's item queues (`OpcuaDevice.queue_of`), and a server that had to drop values says so (the Overflow
-bit, `Batch.overflow`). A hole in the numbers of the notifications counts as an overflow of every tag.
-
-**Wanted and good.** Every tag is wanted for ever. What the server refuses, or later reports as gone, is a BAD
-reading with the server's reason and is asked for again every `RETRY` seconds; the others go on.
-
-**Alive.** The server is asked for a sign of life at least every `SIGN_OF_LIFE` seconds; its revised values are
-checked. Without any answer for three of its keep-alive periods and one time-out, counted from the creation on, the
-connection is lost, also when the socket looks healthy.
+**Which.** Of several servers that stand in for each other (`urls`) the first healthy one is read, or the one with the
+highest ServiceLevel. When that falls the connection is given up and all are asked again.
 
 **Where.** Namespace URIs become indices at every connect. The list of namespaces is watched: when it changes
 (a program was downloaded), the connection is given up and made anew.
+
+Values come from a `Subscription`, or by `Polling` where the server has none.
 """
 
 import asyncio
-import math
-from collections.abc import Iterable, MutableMapping
+from collections.abc import MutableMapping
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from asyncua import ua
-from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaerrors import UaStatusCodeError
 
 from config.errors import Problem
 from config.secrets import resolve
-from drivers.base import Batch, Quality, Reading
-from drivers.errors import ConnectionLost
-from drivers.opcua import binary, security
+from drivers.base import Batch
+from drivers.errors import ConnectionLost, DriverError
+from drivers.opcua import security
 from drivers.opcua.failures import Failures
-from drivers.opcua.options import Identity, NodeAddress, OpcuaDevice, Security, parse_node
-from drivers.opcua.session import POLICIES, Session, node_id
-from drivers.opcua.values import GONE, TagValues, overflowed, status_name
+from drivers.opcua.options import Identity, OpcuaDevice, Security
+from drivers.opcua.polling import Polling
+from drivers.opcua.session import POLICIES, Session
+from drivers.opcua.standing import Standing
+from drivers.opcua.subscription import IDLE, Subscription
+from drivers.opcua.wanted import Wanted
 
-RETRY = 5.0
-"""Seconds between two attempts to subscribe to what the server refused."""
-SIGN_OF_LIFE = 1.0
-"""Seconds after which a server without news is asked to say that there is none."""
-IDLE = 30_000_000
-"""Microseconds after which a server may forget a silent session or subscription."""
-
-_NAMESPACES = 0
-"""Client handle of the watched list of namespaces; tags count from 1."""
-_NAMESPACE_ARRAY, _START_TIME, _ITEMS_PER_CALL = 2255, 2257, 11714
+_NAMESPACE_ARRAY, _SERVICE_LEVEL, _STATE = 2255, 2267, 2259
+_START_TIME, _ITEMS_PER_CALL, _NODES_PER_READ = 2257, 11714, 11705
 _MOST_PER_CALL = 1000
-_AGAIN = frozenset((StatusCodes.BadTimeout, StatusCodes.BadRequestTimeout))
-"""This publish request is over, the subscription is not."""
+_NO_SUBSCRIPTIONS = frozenset(
+    (StatusCodes.BadServiceUnsupported, StatusCodes.BadNotImplemented, StatusCodes.BadNotSupported)
+)
+
+
+class Reader(Protocol):
+    """Where batches come from."""
+
+    async def open(self) -> None: ...
+    async def read(self) -> Batch: ...
+    async def close(self) -> None: ...
 
 
 class OpcuaDriver:
-    """See `drivers.base.Driver`. `starts` outlives the connection: StartTime of each device's server."""
+    """See `drivers.base.Driver`. `starts` outlives the connection: StartTime of each of the device's servers."""
 
     def __init__(
         self, name: str, options: OpcuaDevice, *, starts: MutableMapping[str, datetime] | None = None
@@ -62,88 +58,122 @@ class OpcuaDriver:
         self._name = name
         self._options = options
         self._starts: MutableMapping[str, datetime] = {} if starts is None else starts
-        user = None if options.identity is None else options.identity.username
-        self._failures = Failures(name, options.endpoint, options.timeout, user)
-        self._nodes = {tag: parse_node(tag_options.node) for tag, tag_options in options.tags.items()}
-        self._values = {tag: TagValues(tag, tag_options) for tag, tag_options in options.tags.items()}
+        self._failures = self._failures_of(options.endpoint)
+        self._wanted = Wanted(options)
+        self._sessions: list[Session] = []
+        self._address = ""
         self._session: Session | None = None
-        self._publish: asyncio.Task[bytes] | None = None
+        self._reader: Reader | None = None
         self._first: Batch | None = None
-        self._acknowledge: ua.SubscriptionAcknowledgement | None = None
-        self._sequence: int | None = None
-        self._subscription = 0
-        self._namespaces: list[str] = []
+        self._standing = Standing()
+        self._chosen = Standing()
         self._per_call = _MOST_PER_CALL
-        self._handle = _NAMESPACES
-        self._live: dict[int, TagValues] = {}
-        """Client handle → tag, of the items the server has."""
-        self._items: dict[str, tuple[int, int]] = {}
-        """Tag → (client handle, the server's handle)."""
-        self._missing: dict[str, str] = {}
-        """Tag → why the server does not have it."""
-        self._seen = self._moved = False
-        self._stale_after = 0.0
-        self._stale_at = 0.0
-        self._retry_at = 0.0
-        self._renew_at = 0.0
+        self._told: object = None
+        self._moved = False
 
     async def connect(self) -> None:
         with self._failures.translated():
-            session = self._session = self._new_session()
-            if isinstance(self._options.security, Security):
-                await self._protect(session, self._options.security)
-            await session.open()
-            self._renew_at = self._now() + session.renew_after
+            session = self._session = await self._choose()
+        with self._failures.translated():
             restarted = await self._look_around(session)
-            await self._subscribe(session)
-            await self._monitor(session, self._nodes)
-            self._retry_at = self._now() + RETRY
-            self._first = Batch(self._name, self._bad_readings(), restarted=restarted)
+            self._reader = await self._begin(session)
+            self._first = Batch(self._name, self._wanted.bad_readings(), restarted=restarted)
 
     async def read(self) -> Batch:
-        if self._session is None:
+        if self._session is None or self._reader is None:
             raise self._failures.lost("it is not connected.")
         if self._first is not None:
             batch, self._first = self._first, None
             return batch
         with self._failures.translated(ConnectionLost):
-            return await self._next(self._session)
+            if self._moved:
+                await self._check_namespaces(self._session)
+            if self._standing.below(self._chosen):
+                raise self._failures.lost(f"{self._standing}; the other servers are asked.", code="C507")
+            return await self._reader.read()
 
     async def close(self) -> None:
-        publish, self._publish = self._publish, None
-        session, self._session = self._session, None
-        if publish is not None:
-            publish.cancel()
-            await asyncio.wait({publish})
-            if not publish.cancelled():
-                publish.exception()  # it is of no interest any more
-        if session is not None:
-            await session.close()
+        reader, self._reader = self._reader, None
+        sessions, self._sessions = self._sessions, []
+        self._session = None
+        try:
+            if reader is not None:
+                await reader.close()
+        finally:
+            await asyncio.gather(*(session.close() for session in sessions))
 
-    # connecting
+    # choosing a server
 
-    def _new_session(self) -> Session:
-        options = self._options
-        idle = max(IDLE, 4 * options.publishing)
-        session = Session(options.address, self._name, options.timeout, idle)
-        if options.identity is not None:
-            session.identify(options.identity.username, self._password(options.identity))
+    async def _choose(self) -> Session:
+        """A session with the first healthy server, or with the best there is."""
+        addresses = self._options.addresses
+        best: tuple[Standing, Session, str] | None = None
+        failed: list[DriverError] = []
+        for address in addresses:
+            failures = self._failures_of(address)
+            try:
+                with failures.translated():
+                    session = await self._open(address, failures)
+                    standing = await self._ask_standing(session) if len(addresses) > 1 else Standing()
+            except DriverError as error:
+                failed.append(error)
+                continue
+            if best is None or best[0].below(standing):
+                best = standing, session, address
+            if standing.healthy:
+                break
+        if best is None:
+            raise failed[0] if len(failed) == 1 else _none_left(failed)
+        self._chosen, session, self._address = best
+        self._standing = self._chosen
+        self._failures = self._failures_of(self._address)
+        others = [other for other in self._sessions if other is not session]
+        self._sessions = [session]
+        await asyncio.gather(*(other.close() for other in others))
         return session
 
-    def _password(self, identity: Identity) -> str | None:
-        try:
-            return None if identity.password is None else resolve(identity.password, base_dir=Path())
-        except Problem as problem:
-            raise self._failures.refused("C513", f"{problem.what}.") from None
+    async def _open(self, address: str, failures: Failures) -> Session:
+        session = self._new_session(address)
+        self._sessions.append(session)
+        if isinstance(self._options.security, Security):
+            await self._protect(address, session, self._options.security, failures)
+        if self._options.identity is not None:
+            await self._identify(session, self._options.identity, failures)
+        await session.open()
+        return session
 
-    async def _protect(self, session: Session, wanted: Security) -> None:
+    def _failures_of(self, address: str) -> Failures:
+        identity = self._options.identity
+        who = None if identity is None else identity.username or identity.certificate
+        return Failures(self._name, address, self._options.timeout, who)
+
+    def _new_session(self, address: str) -> Session:
+        return Session(address, self._name, self._options.timeout, max(IDLE, 4 * self._options.publishing))
+
+    async def _identify(self, session: Session, identity: Identity, failures: Failures) -> None:
+        if identity.username is not None:
+            try:
+                password = None if identity.password is None else resolve(identity.password, base_dir=Path())
+            except Problem as problem:
+                raise failures.refused("C513", f"{problem.what}.") from None
+            session.identify(identity.username, password)
+            return
+        assert identity.certificate is not None
+        assert identity.key is not None
+        try:
+            holder = await asyncio.to_thread(security.user, Path(identity.certificate), Path(identity.key))
+        except (OSError, ValueError) as error:
+            raise failures.refused("C513", f"the user's certificate cannot be used: {error}.") from None
+        session.identify_by(holder.certificate, holder.key)
+
+    async def _protect(self, address: str, session: Session, wanted: Security, failures: Failures) -> None:
         """Find the endpoint, judge its certificate, and prepare the session for it."""
         pki = Path(wanted.pki)
         own = await asyncio.to_thread(security.own, pki)
-        self._failures.certificate = str(own.file)
+        failures.certificate = str(own.file)
         policy = POLICIES[wanted.policy]
         mode = ua.MessageSecurityMode[wanted.mode]
-        discovery = Session(self._options.address, self._name, self._options.timeout, IDLE)
+        discovery = self._new_session(address)
         try:
             offered = await discovery.endpoints()
         finally:
@@ -154,7 +184,7 @@ class OpcuaDriver:
             names = sorted(
                 {f"{end.SecurityPolicyUri.rpartition('#')[2]}/{end.SecurityMode.name.strip('_')}" for end in offered}
             )
-            raise self._failures.refused(
+            raise failures.refused(
                 "C512",
                 f"the server does not offer {wanted.policy}/{wanted.mode}; it offers "
                 f"{', '.join(names) or 'nothing'}. Enable it in the server, or choose another policy in 'security'.",
@@ -164,217 +194,92 @@ class OpcuaDriver:
             await asyncio.to_thread(
                 security.check_server,
                 server,
-                urlsplit(self._options.address).hostname or "",
+                urlsplit(address).hostname or "",
                 trust=trust,
                 rejected=pki / "rejected",
             )
         except security.Untrusted as error:
-            raise self._failures.refused("C511", str(error)) from None
+            raise failures.refused("C511", str(error)) from None
         session.protect(policy(server, own.certificate, own.key, mode), own.application_uri)
+
+    async def _ask_standing(self, session: Session) -> Standing:
+        level, state = await session.read((_SERVICE_LEVEL, _STATE))
+        return Standing().told(level=level).told(state=state)
+
+    # what is there
 
     async def _look_around(self, session: Session) -> bool:
         """Namespaces, limits and start time of the server. Returns whether it was restarted since the last time."""
-        namespaces, started, most = await session.read((_NAMESPACE_ARRAY, _START_TIME, _ITEMS_PER_CALL))
-        self._namespaces = [str(uri) for uri in namespaces or ()]
-        if isinstance(most, int) and most > 0:
-            self._per_call = min(most, _MOST_PER_CALL)
+        namespaces, started, *most = await session.read(
+            (_NAMESPACE_ARRAY, _START_TIME, _ITEMS_PER_CALL, _NODES_PER_READ)
+        )
+        self._wanted.namespaces = [str(uri) for uri in namespaces or ()]
+        limits = [limit for limit in most if isinstance(limit, int) and limit > 0]
+        self._per_call = min([_MOST_PER_CALL, *limits])
         if not isinstance(started, datetime):
             return False
-        before = self._starts.get(self._name)
-        self._starts[self._name] = started
+        key = f"{self._name} {self._address}"
+        before = self._starts.get(key)
+        self._starts[key] = started
         return before is not None and before != started
 
-    async def _subscribe(self, session: Session) -> None:
-        publishing = self._options.publishing / 1000
-        wanted = ua.CreateSubscriptionParameters()
-        wanted.RequestedPublishingInterval = publishing
-        wanted.RequestedMaxKeepAliveCount, wanted.RequestedLifetimeCount = _counts(publishing)
-        wanted.MaxNotificationsPerPublish = 0
-        wanted.PublishingEnabled = True
-        granted = await session.subscribe(wanted)
-        self._subscription = granted.SubscriptionId
-        interval, count = granted.RevisedPublishingInterval, granted.RevisedMaxKeepAliveCount
-        keep_alive, lifetime = _counts(interval)
-        if count > keep_alive:
-            change = ua.ModifySubscriptionParameters()
-            change.SubscriptionId = granted.SubscriptionId
-            change.RequestedPublishingInterval = interval
-            change.RequestedMaxKeepAliveCount, change.RequestedLifetimeCount = keep_alive, lifetime
-            changed = await session.modify(change)
-            interval, count = changed.RevisedPublishingInterval, changed.RevisedMaxKeepAliveCount
-        self._stale_after = 3 * max(count, 1) * interval / 1000 + self._options.timeout / 1e6
-        self._stale_at = self._now() + self._stale_after
-
-    async def _monitor(self, session: Session, tags: Iterable[str]) -> None:
-        """Ask the server for the tags' items, and once for its list of namespaces. Sorts into live and missing."""
-        asked: list[tuple[str | None, ua.MonitoredItemCreateRequest]] = []
-        if self._handle == _NAMESPACES:
-            asked.append((None, _item(node_id(_NAMESPACE_ARRAY, 0), _NAMESPACES, 1000.0, 1)))
-        for tag in tags:
-            node = self._node_id(self._nodes[tag])
-            if node is None:
-                self._missing[tag] = f"BadNodeIdUnknown: the server has no namespace {self._nodes[tag].uri}"
-                continue
-            self._handle += 1
-            sampling = self._options.sampling_of(tag) / 1000
-            asked.append((tag, _item(node, self._handle, sampling, self._options.queue_of(tag))))
-        while asked:
-            part = asked[: self._per_call]
-            parameters = ua.CreateMonitoredItemsParameters()
-            parameters.SubscriptionId = self._subscription
-            parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
-            parameters.ItemsToCreate = [request for _, request in part]
+    async def _begin(self, session: Session) -> Reader:
+        watch = (
+            (_NAMESPACE_ARRAY, _SERVICE_LEVEL, _STATE) if len(self._options.addresses) > 1 else (_NAMESPACE_ARRAY,)
+        )
+        if not self._options.polling:
+            self._reader = Subscription(
+                self._name,
+                self._options,
+                session,
+                self._wanted,
+                self._failures,
+                per_call=self._per_call,
+                watch=watch,
+                on_watched=self._watched,
+            )
             try:
-                results = await session.monitor(parameters)
+                await self._reader.open()
+                return self._reader
             except UaStatusCodeError as error:
-                if error.code != StatusCodes.BadTooManyOperations or len(part) == 1:
+                if error.code not in _NO_SUBSCRIPTIONS:
                     raise
-                self._per_call = len(part) // 2  # it did not tell its limit
-                continue
-            del asked[: len(part)]
-            for (name, request), result in zip(part, results, strict=True):
-                if name is None:
-                    continue
-                if not result.StatusCode.is_good():
-                    self._missing[name] = status_name(result.StatusCode.value)
-                    continue
-                handle = int(request.RequestedParameters.ClientHandle)
-                self._live[handle] = self._values[name]
-                self._items[name] = handle, int(result.MonitoredItemId)
-                self._missing.pop(name, None)
+        polling = Polling(
+            self._name,
+            self._options,
+            session,
+            self._wanted,
+            per_call=self._per_call,
+            watch=watch,
+            on_watched=self._watched,
+        )
+        await polling.open()
+        return polling
 
-    def _node_id(self, node: NodeAddress) -> ua.NodeId | None:
-        """The node's id with today's index; None if the server does not know its namespace."""
-        index = node.namespace
-        if node.uri is not None:
-            if node.uri not in self._namespaces:
-                return None
-            index = self._namespaces.index(node.uri)
-        return node_id(node.identifier, index)
-
-    # reading
-
-    async def _next(self, session: Session) -> Batch:
-        while True:
-            if self._moved:
-                await self._check_namespaces(session)
-            if self._publish is None:
-                self._publish = asyncio.create_task(
-                    session.publish(self._acknowledge), name=f"opcua publish {self._name}"
-                )
-                self._acknowledge = None
-            wait = min(self._stale_at, self._renew_at, self._retry_at if self._missing else math.inf) - self._now()
-            if wait > 0:
-                await asyncio.wait({self._publish}, timeout=wait)
-            if self._publish.done():
-                batch = self._published()
-                if batch is not None:
-                    return batch
-            elif self._now() >= self._stale_at:
-                raise self._failures.lost(
-                    f"the server has not published for {self._stale_after:.1f} s, although it should say at least "
-                    "that nothing changed. Is the PLC in a state in which it serves nobody?",
-                    code="C502",
-                )
-            elif self._now() >= self._renew_at:
-                await session.renew()
-                self._renew_at = self._now() + session.renew_after
-            elif self._missing and self._now() >= self._retry_at:
-                await self._retry(session)
-                if self._missing:
-                    return Batch(self._name, self._bad_readings())
-
-    def _published(self) -> Batch | None:
-        """The answer to the publish request as a batch; None if another one must be sent."""
-        assert self._publish is not None
-        publish, self._publish = self._publish, None
-        try:
-            answer = binary.publish_response(publish.result())
-        except UaStatusCodeError as error:
-            if error.code in _AGAIN:
-                return None
-            raise
-        if answer.result >> 30 > 1:
-            ua.StatusCode(ua.UInt32(answer.result)).check()
-        if answer.ended is not None:
-            raise self._failures.lost(f"the server ended the subscription ({status_name(answer.ended)}).")
-        self._stale_at = self._now() + self._stale_after
-        if answer.subscription != self._subscription:
-            return None
-        return self._batch(answer)
-
-    def _batch(self, answer: binary.Published) -> Batch:
-        lost = self._sequence is not None and answer.sequence != self._sequence
-        if answer.items:
-            self._sequence = answer.sequence % 0xFFFFFFFF + 1
-            self._acknowledge = ua.SubscriptionAcknowledgement(self._subscription, answer.sequence)
+    def _watched(self, place: int, value: object) -> None:
+        if place == 0:
+            self._moved = self._told not in (None, value)  # the first one is what they were anyway
+            self._told = value
+        elif place == 1:
+            self._standing = self._standing.told(level=value)
         else:
-            self._sequence = answer.sequence
-        overflow = set(self._items) if lost else set()
-        readings: list[Reading] = []
-        live = self._live
-        for item in answer.items:
-            values = live.get(item[0])
-            if values is None:
-                if item[0] == _NAMESPACES:
-                    self._moved = self._seen
-                    self._seen = True  # the first one is what they were anyway
-                continue
-            reading = values.read(item)
-            if reading is not None:
-                readings.append(reading)
-            if status := item[3]:
-                if overflowed(status):
-                    overflow.add(values.tag)
-                if status & 0xFFFF0000 in GONE:
-                    self._missing.setdefault(values.tag, status_name(status))
-        return Batch(self._name, readings, frozenset(overflow))
+            self._standing = self._standing.told(state=value)
 
     async def _check_namespaces(self, session: Session) -> None:
         (found,) = await session.read((_NAMESPACE_ARRAY,))
-        now = [str(uri) for uri in found or ()]
-        if now[: len(self._namespaces)] != self._namespaces:
+        now, known = [str(uri) for uri in found or ()], self._wanted.namespaces
+        if now[: len(known)] != known:
             raise self._failures.lost(
                 "its namespaces have moved, as after a program download; the nodes are looked up again.", code="C522"
             )
-        self._namespaces, self._moved = now, False
-
-    async def _retry(self, session: Session) -> None:
-        """Ask again for what is missing; forget items of nodes that went away."""
-        gone = [self._items.pop(tag) for tag in self._missing if tag in self._items]
-        for handle, _ in gone:
-            self._live.pop(handle, None)
-        if gone:
-            parameters = ua.DeleteMonitoredItemsParameters()
-            parameters.SubscriptionId = self._subscription
-            parameters.MonitoredItemIds = [ua.IntegerId(item) for _, item in gone]
-            await session.unmonitor(parameters)
-        await self._monitor(session, list(self._missing))
-        self._retry_at = self._now() + RETRY
-
-    def _bad_readings(self) -> list[Reading]:
-        return [Reading(tag, None, Quality.BAD, None, why) for tag, why in self._missing.items()]
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
+        self._wanted.namespaces, self._moved = now, False
 
 
-def _counts(publishing: float) -> tuple[int, int]:
-    """(keep-alive count, lifetime count) for a publishing interval in ms."""
-    interval = max(publishing, 1.0)
-    keep_alive = max(1, round(SIGN_OF_LIFE * 1000 / interval))
-    return keep_alive, max(3 * keep_alive, math.ceil(IDLE / 1000 / interval))
-
-
-def _item(node: ua.NodeId, handle: int, sampling: float, queue: int) -> ua.MonitoredItemCreateRequest:
-    """`sampling` in ms."""
-    request = ua.MonitoredItemCreateRequest()
-    request.ItemToMonitor.NodeId = node
-    request.ItemToMonitor.AttributeId = AttributeIds.Value
-    request.MonitoringMode = ua.MonitoringMode.Reporting
-    request.RequestedParameters.ClientHandle = handle
-    request.RequestedParameters.SamplingInterval = sampling
-    request.RequestedParameters.QueueSize = queue
-    request.RequestedParameters.DiscardOldest = True
-    return request
+def _none_left(failed: list[DriverError]) -> DriverError:
+    last = failed[-1]
+    return DriverError(
+        " ".join(str(error) for error in failed),
+        code=last.code,
+        reason=last.reason,
+        native="; ".join(error.native for error in failed),
+    )

@@ -1,12 +1,8 @@
-"""What can be written in YAML for a device with `driver: opcua`, and how a node's address is read."""
+"""What can be written in YAML for a device with `driver: opcua`."""
 
-import base64
-import binascii
-import re
-import uuid
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar, Literal, NamedTuple
-from urllib.parse import unquote, urlsplit
+from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
@@ -14,11 +10,11 @@ from config.errors import Problem
 from config.kinds import File, Name, Options
 from config.model import DeviceOptions, Secret, TagOptions, Warned
 from config.units import Duration, between
+from drivers.opcua.addresses import parse_node
+from drivers.opcua.parts import Step, steps
 
 PORT = 4840
 """Registered port of opc.tcp."""
-
-_NODE = re.compile(r"(?:nsu=(?P<uri>[^;]+);|ns=(?P<index>\d{1,5});)?(?P<kind>[isgb])=(?P<identifier>.+)", re.DOTALL)
 
 Type = Literal[
     "bool",
@@ -36,50 +32,16 @@ Type = Literal[
 ]
 
 
-class NodeAddress(NamedTuple):
-    """A parsed `node`. The namespace is `uri`, or `namespace` (an index) when the URI is None."""
-
-    uri: str | None
-    namespace: int
-    identifier: int | str | bytes | uuid.UUID
-    """int for `i=`, str for `s=`, UUID for `g=`, bytes for `b=`."""
-
-
-def parse_node(text: str) -> NodeAddress:
-    """`nsu=<uri>;s=…`, `ns=<index>;i=…`, `i=2258`. In the URI `;` and `%` are written `%3B` and `%25` (Part 6,
-    5.3.1.11). Raises ValueError that says what is wrong."""
-    match = _NODE.fullmatch(text)
-    if match is None:
-        raise ValueError("a node is written nsu=<namespace uri>;s=<name>, or with i=, g= or b= in place of s=")
-    index = int(match["index"] or 0)
-    if index > 0xFFFF:
-        raise ValueError("a namespace index is at most 65535")
-    uri = None if match["uri"] is None else unquote(match["uri"])
-    return NodeAddress(uri, index, _identifier(match["kind"], match["identifier"]))
-
-
-def _identifier(kind: str, text: str) -> int | str | bytes | uuid.UUID:
-    if kind == "s":
-        return text
-    if kind == "i":
-        if not text.isascii() or not text.isdecimal() or int(text) > 0xFFFFFFFF:
-            raise ValueError(f"i= needs a whole number up to 4294967295, not {text!r}")
-        return int(text)
-    if kind == "g":
-        try:
-            return uuid.UUID(text)
-        except ValueError:
-            raise ValueError(f"g= needs a GUID such as 72962b91-fa75-4ae6-8d28-b404dc7daf63, not {text!r}") from None
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error:
-        raise ValueError(f"b= needs base64, not {text!r}") from None
+Index = Annotated[int, Field(ge=0, le=0x7FFFFFFF)]
 
 
 class Security(Options):
     """How the connection is protected, and which server is believed."""
 
-    policy: Literal["Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"] = "Basic256Sha256"
+    policy: Literal[
+        "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss", "Basic256", "Basic128Rsa15"
+    ] = "Basic256Sha256"
+    """The last two are broken by today's standards, for old PLCs that have no other, and need `insecure: true`."""
     mode: Literal["SignAndEncrypt", "Sign"] = "SignAndEncrypt"
     """`Sign` leaves values readable on the wire and needs `insecure: true`."""
     trust: File | None = None
@@ -89,10 +51,28 @@ class Security(Options):
 
 
 class Identity(Options):
-    """Who the agent is to the server; without it the session is anonymous."""
+    """Who the agent is to the server, a user or the holder of a certificate; without it the session is anonymous."""
 
-    username: str
+    username: str | None = None
+    """Login at the server, with `password`."""
     password: Secret | str | None = Field(default=None, repr=False)
+    """`{credential: NAME}`, `{file: PATH}` or `{env: NAME}`; plain text draws a warning."""
+    certificate: File | None = None
+    """The user's certificate, DER or PEM, with `key`. It is not the agent's own, which protects the connection."""
+    key: File | None = None
+    """Private key of `certificate`, PEM, without a pass phrase."""
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "Identity":
+        if (self.username is None) == (self.certificate is None):
+            fix = "identity: {username: NAME, password: {credential: NAME}}"
+            raise Problem("E302", "an identity needs exactly one of 'username' and 'certificate'", fix=fix)
+        if (self.certificate is None) != (self.key is None):
+            lacks, has = ("key", "certificate") if self.key is None else ("certificate", "key")
+            raise Problem("E302", f"'{has}' needs '{lacks}' beside it", at=(has,))
+        if self.certificate is not None and self.password is not None:
+            raise Problem("E303", "'password' belongs to 'username'", at=("password",))
+        return self
 
 
 class OpcuaTag(TagOptions):
@@ -102,6 +82,10 @@ class OpcuaTag(TagOptions):
     """`nsu=<namespace uri>;s=…` (also `i= g= b=`); `ns=<index>` moves when a PLC program is downloaded."""
     type: Type
     """What the value must be; a server that sends something that does not fit makes the tag BAD."""
+    index: Index | tuple[Index, ...] | None = None
+    """Which element of an array, counted from 0; one number for each dimension of a matrix: [1, 2]."""
+    field: str | None = None
+    """Which field of a structure: Position, Position.X, Axes[2].Position."""
     sampling: Annotated[Duration, between("1ms", "1h")] | None = None
     """How often the server looks at the value; default: that of the device."""
     queue: Annotated[int, Field(ge=1, le=10_000)] | None = None
@@ -116,6 +100,15 @@ class OpcuaTag(TagOptions):
             raise Problem("E301", str(error), fix="node: 'nsu=urn:acme:press;s=Status'") from None
         return text
 
+    @field_validator("field")
+    @classmethod
+    def _is_a_field(cls, text: str | None) -> str | None:
+        try:
+            steps(None, text)
+        except ValueError as error:
+            raise Problem("E301", str(error), fix="field: Axes[2].Position") from None
+        return text
+
     @model_validator(mode="after")
     def _text_has_no_scale(self) -> "OpcuaTag":
         if self.scan is not None:
@@ -123,6 +116,11 @@ class OpcuaTag(TagOptions):
         if self.type in ("bool", "string") and (self.scale, self.offset, self.deadband) != (None, None, None):
             raise Problem("E303", f"a {self.type} has no scale, offset or deadband", at=("type",))
         return self
+
+    @property
+    def way(self) -> tuple[Step, ...]:
+        """From the node's value to the tag's; empty for the value itself."""
+        return steps(self.index, self.field)
 
 
 def _which(value: object) -> str:
@@ -135,8 +133,10 @@ class OpcuaDevice(DeviceOptions):
     protocol: ClassVar[str] = "opcua"
 
     driver: Literal["opcua"] = "opcua"
-    url: str
+    url: str | None = None
     """`opc.tcp://host:4840`"""
+    urls: tuple[str, ...] = ()
+    """In place of `url`: servers that stand in for each other, the preferred one first."""
     timeout: Annotated[Duration, between("10ms", "10min")] = 4_000_000
     """Longest wait for one answer."""
     security: Annotated[
@@ -150,11 +150,19 @@ class OpcuaDevice(DeviceOptions):
     """How often the server sends what changed."""
     sampling: Annotated[Duration, between("1ms", "1h")] | None = None
     """How often the server looks at a value; default: half of `publishing`."""
+    polling: bool = False
+    """Values are read every `sampling` and not subscribed to. A server without subscriptions is polled in any case."""
     tags: Mapping[Name, OpcuaTag]
 
-    @field_validator("url")
+    @field_validator("url", "urls")
     @classmethod
-    def _is_an_address(cls, text: str) -> str:
+    def _are_addresses(cls, found: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        for text in (found,) if isinstance(found, str) else found or ():
+            cls._is_an_address(text)
+        return found
+
+    @classmethod
+    def _is_an_address(cls, text: str) -> None:
         try:
             parts = urlsplit(text)
             good = parts.scheme == "opc.tcp" and bool(parts.hostname) and parts.port != 0
@@ -165,7 +173,16 @@ class OpcuaDevice(DeviceOptions):
         if "@" in parts.netloc:
             what = "user and password do not belong into the address"
             raise Problem("E301", what, fix="identity: {username: NAME, password: {credential: NAME}}")
-        return text
+
+    @model_validator(mode="after")
+    def _one_address(self) -> "OpcuaDevice":
+        if (self.url is None) == (not self.urls):
+            raise Problem(
+                "E302", "a device needs exactly one of 'url' and 'urls'", fix="url: opc.tcp://10.0.0.7:4840"
+            )
+        if len(set(self.addresses)) < len(self.urls):
+            raise Problem("E302", "an address is written twice", at=("urls",))
+        return self
 
     @model_validator(mode="after")
     def _unprotected_is_said(self) -> "OpcuaDevice":
@@ -173,8 +190,9 @@ class OpcuaDevice(DeviceOptions):
             raise Problem("E303", "'scan' is for devices that are polled", fix="publishing: 500ms", at=("scan",))
         if self.insecure:
             return self
-        if isinstance(self.security, str) or self.security.mode == "Sign":
-            open_to = "read and forge" if isinstance(self.security, str) else "read"
+        weak = isinstance(self.security, str) or self.security.policy in ("Basic256", "Basic128Rsa15")
+        if isinstance(self.security, str) or self.security.mode == "Sign" or weak:
+            open_to = "read and forge" if weak else "read"
             raise Problem(
                 "E310",
                 f"everyone on the network can {open_to} what this connection carries",
@@ -184,14 +202,13 @@ class OpcuaDevice(DeviceOptions):
         return self
 
     @property
-    def address(self) -> str:
-        """The URL with its port."""
-        parts = urlsplit(self.url)
-        return self.url if parts.port else parts._replace(netloc=f"{parts.netloc.rstrip(':')}:{PORT}").geturl()
+    def addresses(self) -> tuple[str, ...]:
+        """The URLs with their ports."""
+        return tuple(_with_port(url) for url in self.urls or (self.url or "",))
 
     @property
     def endpoint(self) -> str:
-        return self.address
+        return ", ".join(self.addresses)
 
     def value_type(self, tag: str) -> str:
         kind: str = self.tags[tag].type
@@ -220,3 +237,8 @@ class OpcuaDevice(DeviceOptions):
             for name, tag in self.tags.items()
             if tag.node.startswith("ns=") and parse_node(tag.node).namespace > 0
         ]
+
+
+def _with_port(url: str) -> str:
+    parts = urlsplit(url)
+    return url if parts.port else parts._replace(netloc=f"{parts.netloc.rstrip(':')}:{PORT}").geturl()

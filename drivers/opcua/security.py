@@ -20,7 +20,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _VALID = datetime(2020, 1, 1, tzinfo=UTC), datetime(2049, 12, 31, tzinfo=UTC)
 """Fixed, so that a PC whose clock is wrong makes a certificate that is valid all the same."""
+RENEW = timedelta(days=30)
+"""Before its end a certificate made here is renewed."""
+_RENEWED_FOR = timedelta(days=3650)
+_MADE_BY = "edge-agent"
 _SUFFIXES = frozenset((".der", ".cer", ".crt", ".pem"))
 _MOST_REJECTED = 100
 """No server fills the disk with certificates."""
@@ -52,21 +56,61 @@ class Untrusted(Exception):
 
 
 def own(pki: Path) -> Own:
-    """The agent's certificate and key; made on first use. Blocking: 0.1 s to make a key.
+    """The agent's certificate and key; made on first use, and renewed before it ends if it was made here: with the
+    same key and names, the old one beside it. Blocking: 0.1 s to make a key.
 
     Raises OSError, and ValueError if the files are not a certificate and its RSA key.
     """
     folder = pki / "own"
     if not (folder / "cert.der").exists():
         _create(folder)
-    certificate = x509.load_der_x509_certificate((folder / "cert.der").read_bytes())
-    key = serialization.load_pem_private_key((folder / "key.pem").read_bytes(), password=None)
-    if not isinstance(key, rsa.RSAPrivateKey) or key.public_key() != certificate.public_key():
-        raise ValueError(f"{folder}: key.pem is not the RSA key of cert.der")
+    certificate, key = _pair(folder / "cert.der", folder / "key.pem")
     uris = _names(certificate, x509.UniformResourceIdentifier)
     if not uris:
         raise ValueError(f"{folder / 'cert.der'} names no application URI")
+    now = datetime.now(UTC)  # noqa: TID251 - validity is judged by the wall clock of this PC
+    if _made_here(certificate) and certificate.not_valid_after_utc - now < RENEW:
+        certificate = _renew(folder, certificate, key, now)
     return Own(certificate, key, uris[0], folder / "cert.der")
+
+
+class User(NamedTuple):
+    """A user who is known by a certificate."""
+
+    certificate: x509.Certificate
+    key: rsa.RSAPrivateKey
+
+
+def user(certificate: Path, key: Path) -> User:
+    """Blocking. Raises OSError, and ValueError if the files are not a certificate and its RSA key."""
+    return User(*_pair(certificate, key))
+
+
+def _pair(certificate: Path, key: Path) -> tuple[x509.Certificate, rsa.RSAPrivateKey]:
+    shown = _load(certificate.read_bytes())
+    try:
+        secret = serialization.load_pem_private_key(key.read_bytes(), password=None)
+    except TypeError as error:
+        raise ValueError(f"{key} has a pass phrase") from error
+    if not isinstance(secret, rsa.RSAPrivateKey) or secret.public_key() != shown.public_key():
+        raise ValueError(f"{key} is not the RSA key of {certificate}")
+    return shown, secret
+
+
+def _made_here(certificate: x509.Certificate) -> bool:
+    organizations = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    return certificate.issuer == certificate.subject and [str(name.value) for name in organizations] == [_MADE_BY]
+
+
+def _renew(folder: Path, old: x509.Certificate, key: rsa.RSAPrivateKey, now: datetime) -> x509.Certificate:
+    """The old certificate is kept: servers that pinned it may be shown which one took its place."""
+    (host,) = _names(old, x509.DNSName)[:1] or [socket.gethostname()]
+    fresh = _self_signed(key, host, until=now + _RENEWED_FOR)
+    (folder / f"cert-{thumbprint(old)[:16]}.der").write_bytes(old.public_bytes(serialization.Encoding.DER))
+    aside = folder / "cert.new"
+    aside.write_bytes(fresh.public_bytes(serialization.Encoding.DER))
+    aside.replace(folder / "cert.der")
+    return fresh
 
 
 def _create(folder: Path) -> None:
@@ -92,12 +136,12 @@ def _create(folder: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _self_signed(key: rsa.RSAPrivateKey, host: str) -> x509.Certificate:
+def _self_signed(key: rsa.RSAPrivateKey, host: str, until: datetime = _VALID[1]) -> x509.Certificate:
     """An application instance certificate (Part 6, 6.2.2) with URI and host name."""
     name = x509.Name(
         [
             x509.NameAttribute(NameOID.COMMON_NAME, f"edge-agent@{host}"[:64]),
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "edge-agent"),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, _MADE_BY),
         ]
     )
     public = key.public_key()
@@ -106,7 +150,7 @@ def _self_signed(key: rsa.RSAPrivateKey, host: str) -> x509.Certificate:
         .subject_name(name)
         .issuer_name(name)
         .not_valid_before(_VALID[0])
-        .not_valid_after(_VALID[1])
+        .not_valid_after(until)
         .serial_number(x509.random_serial_number())
         .public_key(public)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)

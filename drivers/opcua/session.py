@@ -6,6 +6,7 @@ that is larger than agreed, before it is received.
 """
 
 import asyncio
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -17,6 +18,8 @@ from asyncua.client.ua_client import UaClient, UASocketProtocol
 from asyncua.crypto import security_policies
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.ua_binary import struct_from_binary, uatcp_to_binary
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from drivers.opcua.binary import Malformed
 
@@ -31,6 +34,8 @@ POLICIES: dict[str, type[security_policies.SecurityPolicy]] = {
     "Basic256Sha256": security_policies.SecurityPolicyBasic256Sha256,
     "Aes128_Sha256_RsaOaep": security_policies.SecurityPolicyAes128Sha256RsaOaep,
     "Aes256_Sha256_RsaPss": security_policies.SecurityPolicyAes256Sha256RsaPss,
+    "Basic256": security_policies.SecurityPolicyBasic256,
+    "Basic128Rsa15": security_policies.SecurityPolicyBasic128Rsa15,
 }
 
 
@@ -108,6 +113,7 @@ class Session:
     def __init__(self, address: str, name: str, timeout: int, idle: int) -> None:
         """`timeout`: µs for one answer. `idle`: µs after which the server may end a silent session."""
         self._timeout = timeout / 1e6
+        self.renew_at = math.inf
         self._client = Client(address, timeout=self._timeout)
         self._client.uaclient = _UaClient(self._timeout)
         self._client.name = self._client.description = f"edge-agent {name}"
@@ -133,27 +139,79 @@ class Session:
         if password is not None:
             self._client.set_password(password)
 
+    def identify_by(self, certificate: x509.Certificate, key: rsa.RSAPrivateKey) -> None:
+        """A user who proves to hold the certificate's key."""
+        self._client.user_certificate = certificate
+        self._client.user_private_key = key
+
     async def open(self) -> None:
         client = self._client
         await client.connect_sessionless()
         await client.create_session()
-        await client.activate_session(username=client._username, password=client._password)
+        await client.activate_session(client._username, client._password, client.user_certificate)
+        self.renew_at = self._now() + self._renew_after
 
     @property
-    def renew_after(self) -> float:
-        """Seconds after opening or renewing when the channel must be renewed: 75 % of what the server granted."""
+    def _renew_after(self) -> float:
+        """Seconds: 75 % of what the server granted."""
         return self._client.secure_channel_timeout * 0.75 / 1000
 
-    async def renew(self) -> None:
-        """New keys for the channel."""
-        await self._client.open_secure_channel(renew=True)
-        self._client.uaclient.revolve_security_token()
+    async def upkeep(self) -> None:
+        """New keys for the channel when it is time, `renew_at` on the loop's clock."""
+        if self._now() >= self.renew_at:
+            await self._client.open_secure_channel(renew=True)
+            self._client.uaclient.revolve_security_token()
+            self.renew_at = self._now() + self._renew_after
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
 
     async def read(self, identifiers: Sequence[int]) -> list[Any]:
         """Values of nodes of namespace 0; None where there is none."""
         nodes = [node_id(identifier, 0) for identifier in identifiers]
         found = await self._client.uaclient.read_attributes(nodes, AttributeIds.Value)
         return [value.Value.Value if value.Value is not None else None for value in found]
+
+    async def attribute(self, node: ua.NodeId, attribute: AttributeIds) -> Any:
+        """One attribute of a node; None where there is none."""
+        (found,) = await self._client.uaclient.read_attributes([node], attribute)
+        return (
+            found.Value.Value if found.Value is not None and found.StatusCode and found.StatusCode.is_good() else None
+        )
+
+    async def values(self, nodes: Sequence[ua.NodeId]) -> bytes:
+        """The body of a ReadResponse with the nodes' values and source times."""
+        request = ua.ReadRequest()
+        request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
+        request.Parameters.NodesToRead = [
+            ua.ReadValueId(NodeId=node, AttributeId=AttributeIds.Value) for node in nodes
+        ]
+        return bytes(await self._transport().send_request(request))
+
+    async def browse(
+        self, node: ua.NodeId, reference: ua.NodeId, *, forward: bool = True, most: int = 0
+    ) -> list[ua.ReferenceDescription]:
+        """What the references of a type lead to; `most` of them, 0 for all that come in one answer."""
+        wanted = ua.BrowseDescription()
+        wanted.NodeId, wanted.ReferenceTypeId = node, reference
+        wanted.BrowseDirection = ua.BrowseDirection.Forward if forward else ua.BrowseDirection.Inverse
+        wanted.IncludeSubtypes = True
+        wanted.NodeClassMask = ua.NodeClass.Unspecified
+        wanted.ResultMask = ua.BrowseResultMask.BrowseName | ua.BrowseResultMask.NodeClass
+        parameters = ua.BrowseParameters()
+        parameters.NodesToBrowse = [wanted]
+        parameters.RequestedMaxReferencesPerNode = most
+        (found,) = await self._client.uaclient.browse(parameters)
+        found.StatusCode.check()
+        return list(found.References or ())
+
+    async def republish(self, subscription: int, sequence: int) -> bytes:
+        """The body of a RepublishResponse: a notification that was sent before and never came."""
+        request = ua.RepublishRequest()
+        request.Parameters.SubscriptionId = subscription
+        request.Parameters.RetransmitSequenceNumber = sequence
+        return bytes(await self._transport().send_request(request))
 
     async def subscribe(self, parameters: ua.CreateSubscriptionParameters) -> ua.CreateSubscriptionResult:
         request = ua.CreateSubscriptionRequest()

@@ -3,7 +3,7 @@
 The declared type is a promise: a value of another kind, or outside its range, is BAD and says so, so that no rule
 or counter ever works on something it was not written for. Accepted without loss are: any integer type that fits
 the declared range, integers for a float, Float and Double for each other, and for `string` also LocalizedText,
-XML, Guid and DateTime. NaN and infinity, arrays and structures are BAD.
+XML, Guid and DateTime. NaN and infinity are BAD, and arrays and structures of which no part is named.
 """
 
 import math
@@ -17,6 +17,7 @@ from asyncua.ua.status_codes import get_name_and_doc
 from drivers.base import Micros, Quality, Reading, Value
 from drivers.opcua import binary
 from drivers.opcua.options import OpcuaTag
+from drivers.opcua.parts import Layout, NoPart, Step, pick
 
 _EPOCH = 116_444_736_000_000_000
 """1970-01-01 in 100 ns since 1601-01-01."""
@@ -86,9 +87,23 @@ def micros(ticks: int | None) -> Micros | None:
 
 
 class TagValues:
-    """Turns the items of one tag into readings. `read` keeps the last value for the deadband and nothing else."""
+    """Turns the items of one tag into readings. `read` keeps the last value for the deadband and nothing else.
+    `layout`: of the structure that the node holds, for a tag that is one of its fields."""
 
-    __slots__ = ("_deadband", "_declared", "_high", "_kinds", "_last", "_low", "_offset", "_plain", "_scale", "tag")
+    __slots__ = (
+        "_deadband",
+        "_declared",
+        "_high",
+        "_kinds",
+        "_last",
+        "_low",
+        "_offset",
+        "_plain",
+        "_scale",
+        "_way",
+        "layout",
+        "tag",
+    )
 
     def __init__(self, tag: str, options: OpcuaTag) -> None:
         self.tag = tag
@@ -98,6 +113,14 @@ class TagValues:
         self._scale, self._offset, self._deadband = options.scale, options.offset, options.deadband
         self._plain = self._scale is self._offset is self._deadband is None and options.type in ("float32", "float64")
         self._last: float | None = None
+        self._way = options.way
+        self.layout: Layout | None = None
+        self._plain = self._plain and not self._way
+
+    @property
+    def structured(self) -> bool:
+        """Whether the layout of a structure is needed."""
+        return any(isinstance(step, str) for step in self._way)
 
     def read(self, item: binary.Item) -> Reading | None:
         """The item as a reading; None if it is inside the deadband."""
@@ -108,6 +131,13 @@ class TagValues:
         severity = status >> 30
         if severity > 1:
             return self._bad(status_name(status), at)
+        if self._way:
+            try:
+                kind, value = _part(kind, value, self._way, self.layout)
+            except NoPart as why:
+                return self._bad(str(why), at)
+            except binary.Malformed as why:
+                return self._bad(f"BadDecodingError: {why}", at)
         found = self._value(kind, value)
         if found is None:
             return self._bad(self._why(kind, value), at)
@@ -164,6 +194,16 @@ class TagValues:
             return True
         self._last = value
         return False
+
+
+def _part(kind: int, value: Any, way: tuple[Step, ...], layout: Layout | None) -> tuple[int, Any]:
+    """(type, value) of a part of what the server sent. Raises `NoPart`, `binary.Malformed`."""
+    if kind == binary.NOTHING:
+        return kind, value
+    if not kind & binary.ARRAY and kind != binary.STRUCTURE:
+        name = _NAMES[kind] if kind < len(_NAMES) else "an unknown type"
+        raise NoPart(f"BadTypeMismatch: the server sends {name}, which has no parts")
+    return pick(value, way, layout)
 
 
 def _kinds(declared: str) -> frozenset[int]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from asyncua import ua
+from asyncua.ua.ua_binary import variant_to_binary
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,7 +85,7 @@ def test_every_item_is_found_with_its_status_and_time_whatever_stands_before_it(
         if variant is None:
             assert (kind, got) == (binary.NOTHING, None)
         elif isinstance(variant.Value, list):
-            assert (kind, got) == (binary.ARRAY | variant.VariantType.value, None)
+            assert (kind, got) == (binary.ARRAY | variant.VariantType.value, variant_to_binary(variant))
         elif variant.VariantType.value <= 11:
             assert (kind, got) == (variant.VariantType.value, variant.Value)
 

@@ -12,7 +12,7 @@ from asyncua import ua
 
 from drivers.base import Batch, Quality, Reading
 from drivers.errors import ConnectionLost, DriverError
-from drivers.opcua import Opcua, driver
+from drivers.opcua import Opcua, subscription
 from drivers.opcua.options import OpcuaDevice
 from tests.servers_opcua import AsyncuaPress, asyncua_press, cable, stranger
 from tests.waiting import free_port
@@ -144,7 +144,7 @@ async def test_queued_values_come_in_order_and_none_is_missing(press: AsyncuaPre
 async def test_a_missing_node_is_bad_at_once_and_good_soon_after_it_appears(
     press: AsyncuaPress, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "RETRY", 0.1)
+    monkeypatch.setattr(subscription, "RETRY", 0.1)
     opened = await connect(device(press.url, "Total", "Speed"))
     batch = await opened.read()
     assert batch.readings == [Reading("Speed", None, Quality.BAD, None, "BadNodeIdUnknown")]
@@ -160,7 +160,7 @@ async def test_a_missing_node_is_bad_at_once_and_good_soon_after_it_appears(
 async def test_a_namespace_that_does_not_exist_yet_is_looked_up_again(
     press: AsyncuaPress, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "RETRY", 0.1)
+    monkeypatch.setattr(subscription, "RETRY", 0.1)
     tags = {
         "total": {"node": "nsu=urn:acme:press;s=Total", "type": "uint16"},
         "late": {"node": "nsu=urn:acme:late;s=Late", "type": "float64"},
@@ -190,7 +190,7 @@ async def test_namespaces_that_move_end_the_connection(press: AsyncuaPress, conn
 async def test_without_news_there_is_a_sign_of_life(
     press: AsyncuaPress, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "SIGN_OF_LIFE", 0.1)
+    monkeypatch.setattr(subscription, "SIGN_OF_LIFE", 0.1)
     opened = await connect(device(press.url))
     await latest(opened, lambda r: "Total" in r)
     for _ in range(3):
@@ -201,7 +201,7 @@ async def test_without_news_there_is_a_sign_of_life(
 async def test_a_server_that_says_nothing_is_lost_although_the_socket_is_up(
     press: AsyncuaPress, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "SIGN_OF_LIFE", 0.1)
+    monkeypatch.setattr(subscription, "SIGN_OF_LIFE", 0.1)
     async with cable(int(press.url.rpartition(":")[2])) as relay:
         opened = await connect(device(relay.url, timeout="300ms"))
         await latest(opened, lambda r: "Total" in r)
@@ -217,7 +217,7 @@ async def test_a_server_that_says_nothing_is_lost_although_the_socket_is_up(
 async def test_a_server_that_never_publishes_is_lost_from_the_creation_on(
     press: AsyncuaPress, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "SIGN_OF_LIFE", 0.1)
+    monkeypatch.setattr(subscription, "SIGN_OF_LIFE", 0.1)
     async with cable(int(press.url.rpartition(":")[2])) as relay:
         opened = await connect(device(relay.url, timeout="300ms"))
         relay.stall()

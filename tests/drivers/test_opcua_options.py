@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from drivers.opcua.options import NodeAddress, OpcuaDevice, OpcuaTag, Security, parse_node
+from drivers.opcua.addresses import NodeAddress, parse_node
+from drivers.opcua.options import OpcuaDevice, OpcuaTag, Security
 
 TAG = {"node": "nsu=urn:acme:press;s=Total", "type": "uint16"}
 

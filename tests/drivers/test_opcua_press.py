@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from drivers.base import Batch, Quality, Reading
 from drivers.errors import ConnectionLost, DriverError
-from drivers.opcua import Opcua, driver
+from drivers.opcua import Opcua, subscription
 from drivers.opcua.options import OpcuaDevice
 from tests.servers_opcua import NodeOpcua, make_certificate, node_opcua
 
@@ -152,7 +152,7 @@ async def test_values_that_the_server_had_to_drop_are_named(press: NodeOpcua, co
 async def test_a_node_may_come_go_and_come_again(
     press: NodeOpcua, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "RETRY", 0.2)
+    monkeypatch.setattr(subscription, "RETRY", 0.2)
     opened = await connect(device(press, "Status", "Speed"))
     found = await latest(opened, lambda r: len(r) == 2)
     assert found["Speed"] == Reading("Speed", None, Quality.BAD, None, "BadNodeIdUnknown")
@@ -243,9 +243,9 @@ async def test_keys_are_renewed_while_values_flow(
     monkeypatch.setattr("drivers.opcua.session._CHANNEL", 4_000)
     opened = await connect(device(press, "Total", security={"pki": str(tmp_path), "trust": str(press.certificate)}))
     await latest(opened, lambda r: "Total" in r)
-    renewed = opened._renew_at
+    renewed = opened._session.renew_at
     total = await press.count("Total", rate=20)
-    batches = await gathered(opened, lambda _: opened._renew_at > renewed + 4)
+    batches = await gathered(opened, lambda _: opened._session.renew_at > renewed + 4)
     total = (await press.quiet())["Total"] - total
     assert total > 20
     value = (await press.tell("get", node="Total"))["value"]

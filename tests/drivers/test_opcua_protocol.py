@@ -12,7 +12,7 @@ from drivers.base import Quality
 from drivers.errors import ConnectionLost
 from drivers.opcua.driver import OpcuaDriver
 from drivers.opcua.options import OpcuaDevice
-from tests.servers_opcua import publish_response
+from tests.servers_opcua import publish_response, republish_response
 
 NEVER = b""
 """An answer that does not come."""
@@ -21,7 +21,7 @@ NEVER = b""
 class Script:
     """Fulfils `drivers.opcua.session.Session`. Answers publish requests with `answers`, then never."""
 
-    renew_after = math.inf
+    renew_at = math.inf
 
     def __init__(self, *answers: bytes | Exception, most: int = 1000) -> None:
         self.answers = list(answers)
@@ -30,9 +30,15 @@ class Script:
         self.monitored: list[int] = []
         self.wanted: ua.CreateSubscriptionParameters | None = None
         self.revised: dict[str, Any] = {}
+        self.kept: dict[int, ua.DataValue] = {}
+        """Notifications that can be had again."""
+        self.asked_again: list[int] = []
         self.changed: ua.ModifySubscriptionParameters | None = None
 
     async def open(self) -> None:
+        pass
+
+    async def upkeep(self) -> None:
         pass
 
     async def close(self) -> None:
@@ -65,6 +71,12 @@ class Script:
         self.monitored += [item.RequestedParameters.ClientHandle for item in wanted.ItemsToCreate]
         return [ua.MonitoredItemCreateResult(MonitoredItemId=number) for number, _ in enumerate(wanted.ItemsToCreate)]
 
+    async def republish(self, subscription: int, sequence: int) -> bytes:
+        self.asked_again.append(sequence)
+        if sequence not in self.kept:
+            raise ua.uaerrors.BadMessageNotAvailable
+        return republish_response(self.kept[sequence], sequence=sequence)
+
     async def publish(self, acknowledged: ua.SubscriptionAcknowledgement | None) -> bytes:
         self.acknowledged.append(None if acknowledged is None else acknowledged.SequenceNumber)
         answer = self.answers.pop(0) if self.answers else NEVER
@@ -83,7 +95,7 @@ class Scripted(OpcuaDriver):
         super().__init__("press-1", OpcuaDevice.model_validate(options | settings))
         self.script = script
 
-    def _new_session(self) -> Any:
+    def _new_session(self, address: str) -> Any:
         return self.script
 
 
@@ -119,6 +131,15 @@ async def test_a_notification_that_never_came_is_an_overflow_of_every_tag() -> N
         tags=2,
     )
     assert [(await opened.read()).overflow for _ in range(5)] == [set(), {"t1", "t2"}, set(), {"t1", "t2"}, set()]
+
+
+async def test_a_notification_that_got_lost_is_asked_for_again_and_comes_before_the_next() -> None:
+    opened = await connected(publish_response(value(1.0), sequence=1), publish_response(value(4.0), sequence=4))
+    opened.script.kept = {2: value(2.0), 3: value(3.0)}
+    batches = [await opened.read() for _ in range(2)]
+    assert [reading.value for batch in batches for reading in batch.readings] == [1.0, 2.0, 3.0, 4.0]
+    assert [batch.overflow for batch in batches] == [set(), set()]
+    assert opened.script.asked_again == [2, 3]
 
 
 async def test_the_overflow_bit_names_its_tag() -> None:
@@ -160,7 +181,7 @@ async def test_an_answer_that_is_no_notification_is_a_lost_connection() -> None:
 async def test_a_notification_of_a_node_that_is_gone_makes_the_tag_wanted_again() -> None:
     opened = await connected(publish_response(value(1.0, 0x80340000)))
     assert (await opened.read()).readings[0].detail == "BadNodeIdUnknown"
-    assert opened._missing == {"t1": "BadNodeIdUnknown"}
+    assert opened._wanted.missing == {"t1": "BadNodeIdUnknown"}
 
 
 async def test_signs_of_life_are_asked_for_every_second_and_the_lifetime_is_thirty() -> None:
@@ -180,7 +201,7 @@ async def test_a_revised_interval_changes_how_signs_of_life_are_counted() -> Non
     await opened.connect()
     assert opened.script.changed is not None
     assert opened.script.changed.RequestedMaxKeepAliveCount == 1
-    assert opened._stale_after == pytest.approx(3.05)
+    assert opened._reader._stale_after == pytest.approx(3.05)
 
 
 async def test_a_server_that_insists_on_rare_signs_of_life_is_given_the_time() -> None:
@@ -188,14 +209,14 @@ async def test_a_server_that_insists_on_rare_signs_of_life_is_given_the_time() -
     opened.script.revised = {"RevisedMaxKeepAliveCount": 5}
     await opened.connect()
     assert opened.script.changed is None
-    assert opened._stale_after == pytest.approx(1.55)
+    assert opened._reader._stale_after == pytest.approx(1.55)
 
 
 async def test_a_server_that_hides_its_limits_is_asked_for_less_at_once() -> None:
     opened = Scripted(Script(most=3), tags=10)
     await opened.connect()
-    assert sorted(opened.script.monitored) == list(range(11))
-    assert len(opened._live) == 10
+    assert sorted(opened.script.monitored)[:10] == list(range(1, 11))
+    assert len(opened._reader._live) == 10
 
 
 async def test_a_server_that_takes_no_item_at_all_is_refused() -> None:
