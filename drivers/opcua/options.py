@@ -151,7 +151,7 @@ class OpcuaDevice(DeviceOptions):
     sampling: Annotated[Duration, between("1ms", "1h")] | None = None
     """How often the server looks at a value; default: half of `publishing`."""
     polling: bool = False
-    """Values are read every `sampling` and not subscribed to. A server without subscriptions is polled in any case."""
+    """Values are read every `sampling` and not subscribed to, as they are of a server without subscriptions."""
     tags: Mapping[Name, OpcuaTag]
 
     @field_validator("url", "urls")

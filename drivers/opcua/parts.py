@@ -1,7 +1,7 @@
 """One value out of an array or a structure, by index and field, from the bytes of its Variant. Pure.
 
-`steps` reads how a part is written (`index: 2`, `field: Axes[2].Position`). `Layout` is what a structure looks like on
-the wire (Part 6, 5.2.6), as the server's DataTypeDefinition has it (see `layouts`). What leads nowhere is a
+`steps` reads how a part is written (`index: 2`, `field: Axes[2].Position`). `Layout` is what a structure looks like
+on the wire (Part 6, 5.2.6), as the server's DataTypeDefinition has it (see `layouts`). What leads nowhere is a
 `NoPart` that says why; bytes that do not fit the layout are `binary.Malformed`.
 """
 

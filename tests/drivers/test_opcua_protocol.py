@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from asyncua import ua
+from asyncua.ua.ua_binary import struct_to_binary
 
-from drivers.base import Quality
-from drivers.errors import ConnectionLost
+from drivers.base import Quality, Reading
+from drivers.errors import ConnectionLost, DriverError
+from drivers.opcua import subscription
 from drivers.opcua.driver import OpcuaDriver
 from drivers.opcua.options import OpcuaDevice
 from tests.servers_opcua import publish_response, republish_response
@@ -23,8 +25,17 @@ class Script:
 
     renew_at = math.inf
 
-    def __init__(self, *answers: bytes | Exception, most: int = 1000) -> None:
+    def __init__(
+        self, *answers: bytes | Exception, most: int = 1000, level: int | None = None, state: int | None = None
+    ) -> None:
         self.answers = list(answers)
+        self.told = {2255: ["http://opcfoundation.org/UA/", "urn:acme:press"], 2267: level, 2259: state}
+        self.opened = self.closed = False
+        self.forgotten = 0
+        """Results that are left out of an answer."""
+        self.refusal: Exception | None = None
+        """Why there is no subscription."""
+        self.values_now: list[ua.DataValue] = []
         self.most = most
         self.acknowledged: list[int | None] = []
         self.monitored: list[int] = []
@@ -36,18 +47,30 @@ class Script:
         self.changed: ua.ModifySubscriptionParameters | None = None
 
     async def open(self) -> None:
-        pass
+        self.opened = True
 
     async def upkeep(self) -> None:
         pass
 
     async def close(self) -> None:
-        pass
+        self.closed = True
+
+    async def values(self, nodes: Sequence[ua.NodeId]) -> bytes:
+        found = [value([""]) if node.Identifier == 2255 else self.values_now.pop(0) for node in nodes]
+        self.values_now += [one for node, one in zip(nodes, found, strict=True) if node.Identifier != 2255]
+        answer = ua.ReadResponse()
+        answer.Results = found
+        return struct_to_binary(answer)
+
+    async def browse(self, *_: Any, **__: Any) -> list[Any]:
+        return []
 
     async def read(self, identifiers: Sequence[int]) -> list[Any]:
-        return [{2255: ["http://opcfoundation.org/UA/", "urn:acme:press"]}.get(number) for number in identifiers]
+        return [self.told.get(number) for number in identifiers]
 
     async def subscribe(self, wanted: ua.CreateSubscriptionParameters) -> ua.CreateSubscriptionResult:
+        if self.refusal is not None:
+            raise self.refusal
         self.wanted = wanted
         granted = ua.CreateSubscriptionResult(
             SubscriptionId=7,
@@ -69,7 +92,11 @@ class Script:
         if len(wanted.ItemsToCreate) > self.most:
             raise ua.uaerrors.BadTooManyOperations
         self.monitored += [item.RequestedParameters.ClientHandle for item in wanted.ItemsToCreate]
-        return [ua.MonitoredItemCreateResult(MonitoredItemId=number) for number, _ in enumerate(wanted.ItemsToCreate)]
+        made = [ua.MonitoredItemCreateResult(MonitoredItemId=number) for number, _ in enumerate(wanted.ItemsToCreate)]
+        return made[self.forgotten :]
+
+    async def unmonitor(self, wanted: ua.DeleteMonitoredItemsParameters) -> None:
+        pass
 
     async def republish(self, subscription: int, sequence: int) -> bytes:
         self.asked_again.append(sequence)
@@ -99,8 +126,9 @@ class Scripted(OpcuaDriver):
         return self.script
 
 
-def value(number: float, status: int = 0) -> ua.DataValue:
-    return ua.DataValue(ua.Variant(number, ua.VariantType.Double), StatusCode=ua.StatusCode(status))
+def value(content: Any, status: int = 0) -> ua.DataValue:
+    kind = ua.VariantType.Double if isinstance(content, float) else ua.VariantType.String
+    return ua.DataValue(ua.Variant(content, kind), StatusCode=ua.StatusCode(status))
 
 
 async def connected(*answers: bytes | Exception, tags: int = 1, **settings: Any) -> Scripted:
@@ -232,4 +260,113 @@ async def test_cancelling_a_read_loses_no_notification() -> None:
     reading.cancel()
     await asyncio.wait([reading])
     assert opened.script.acknowledged == [None]  # the request is still out
+    await opened.close()
+
+
+async def test_an_item_that_never_sends_a_value_is_bad_and_asked_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscription, "FIRST_VALUE", 0.0)
+    monkeypatch.setattr(subscription, "RETRY", 0.05)
+    opened = await connected(publish_response(value(1.0)), tags=2, publishing="10ms", timeout="30s")
+    assert [reading.value for reading in (await opened.read()).readings] == [1.0]
+    async with asyncio.timeout(20):
+        while not (silent := (await opened.read()).readings):
+            pass
+    assert silent == [
+        Reading("t2", None, Quality.BAD, None, "BadNoData: the server took the item and sends no value")
+    ]
+    monitored = len(opened.script.monitored)
+    async with asyncio.timeout(20):
+        while len(opened.script.monitored) == monitored:
+            await opened.read()
+    await opened.close()
+
+
+async def test_an_answer_with_fewer_results_than_items_is_a_failure() -> None:
+    opened = Scripted(Script(), tags=3)
+    opened.script.forgotten = 1
+    with pytest.raises(DriverError, match="0 results for 1 items"):
+        await opened.connect()
+
+
+class Pair(Scripted):
+    """Two servers that stand in for each other."""
+
+    def __init__(self, **servers: Script | None) -> None:
+        super().__init__(Script(), url=None, urls=[f"opc.tcp://{name}" for name in servers])
+        self.servers = servers
+
+    def _new_session(self, address: str) -> Any:
+        script = self.servers[address.removeprefix("opc.tcp://").removesuffix(":4840")]
+        if script is None:
+            raise ConnectionRefusedError
+        return script
+
+
+async def chosen(**servers: Script | None) -> str:
+    pair = Pair(**servers)
+    await pair.connect()
+    await pair.close()
+    closed = {name for name, script in servers.items() if script is not None and script.closed}
+    assert closed == {name for name, script in servers.items() if script is not None and script.opened}
+    return pair._address
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "name"),
+    [
+        ((255, 0), (255, 0), "a"),
+        ((100, 0), (255, 0), "b"),
+        ((100, 0), (50, 0), "a"),
+        ((255, 3), (10, 0), "b"),
+        (None, (10, 0), "b"),
+    ],
+)
+async def test_the_first_healthy_server_is_read_or_the_best_there_is(
+    first: tuple[int, int] | None, second: tuple[int, int], name: str
+) -> None:
+    servers = {
+        "a": None if first is None else Script(level=first[0], state=first[1]),
+        "b": Script(level=second[0], state=second[1]),
+    }
+    assert await chosen(**servers) == f"opc.tcp://{name}:4840"
+
+
+async def test_without_any_server_each_is_named() -> None:
+    with pytest.raises(DriverError, match=r"\(opc.tcp://a:4840\).*\(opc.tcp://b:4840\)") as raised:
+        await chosen(a=None, b=None)
+    assert raised.value.code == "C501"
+
+
+async def test_a_server_whose_service_level_falls_is_left_for_another() -> None:
+    first = Script(level=255)
+    pair = Pair(a=first, b=Script(level=255))
+    await pair.connect()
+    await pair.read()
+    pair._watched(1, 200)
+    first.answers.append(publish_response(sequence=1))
+    await pair.read()
+    pair._watched(1, 50)
+    with pytest.raises(ConnectionLost, match="its service level is 50") as raised:
+        await pair.read()
+    assert raised.value.code == "C507"
+    await pair.close()
+
+
+async def test_a_server_without_subscriptions_is_polled() -> None:
+    opened = Scripted(Script(), sampling="10ms")
+    opened.script.refusal = ua.uaerrors.BadServiceUnsupported()
+    await opened.connect()
+    assert (await opened.read()).readings == []
+    opened.script.values_now = [value(5.0)]
+    async with asyncio.timeout(20):
+        first = (await opened.read()).readings
+        second = (await opened.read()).readings
+    assert first[0].value == 5.0
+    assert second[0] is first[0]  # unchanged is the same object
+    opened.script.values_now = [value(0.0, 0x80340000)]
+    async with asyncio.timeout(20):
+        assert (await opened.read()).readings[0].detail == "BadNodeIdUnknown"
+    opened.script.values_now = [value(6.0)]
+    async with asyncio.timeout(20):
+        assert (await opened.read()).readings[0].value == 6.0
     await opened.close()

@@ -3,7 +3,7 @@
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -44,6 +44,31 @@ def test_our_own_certificate_names_the_application_and_is_valid_whatever_the_clo
     assert own.certificate.not_valid_before_utc.year == 2020
     assert own.certificate.not_valid_after_utc.year == 2049
     own.certificate.verify_directly_issued_by(own.certificate)
+
+
+def test_our_own_certificate_is_renewed_before_it_ends_with_its_key_and_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = security.own(tmp_path)
+    monkeypatch.setattr(security, "RENEW", timedelta(days=40_000))  # so near is its end
+    second = security.own(tmp_path)
+    assert second.certificate != first.certificate
+    assert second.certificate.public_key() == first.certificate.public_key()
+    assert second.application_uri == first.application_uri
+    monkeypatch.undo()
+    assert security.own(tmp_path).certificate == second.certificate
+    kept = {file.name for file in (tmp_path / "own").iterdir()}
+    assert kept == {"cert.der", "key.pem", f"cert-{security.thumbprint(first.certificate)[:16]}.der"}
+
+
+def test_a_certificate_of_the_plant_is_never_renewed_by_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    security.own(tmp_path / "pki")
+    make_certificate(tmp_path, "plant", "urn:acme:agent")
+    (tmp_path / "plant.der").replace(tmp_path / "pki/own/cert.der")
+    (tmp_path / "plant.key").replace(tmp_path / "pki/own/key.pem")
+    first = security.own(tmp_path / "pki")
+    monkeypatch.setattr(security, "RENEW", timedelta(days=40_000))
+    assert security.own(tmp_path / "pki").certificate == first.certificate
 
 
 def test_devices_that_start_together_share_one_certificate(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 // A press as an OPC UA server, on node-opcua. It writes down what its nodes did.
 //
 // Start:    node server.js TRUTH_LOG PKI_FOLDER PORT [SETTINGS as JSON]; prints {"ready": true} on one line
-//           PKI_FOLDER holds press.pem and press.key. Settings: doubles (Double nodes D0, D1, …), users ({name: password}),
+//           PKI_FOLDER holds press.pem and press.key, and users/trusted/certs the certificates of users. Settings: doubles (Double nodes D0, D1, …), users ({name: password}),
 //           anonymous, trustAll, namespaces (registered before the press's own, to move its index), maxSessions.
 // Commands: one JSON object per line on stdin; each is answered by one line on stdout.
 //   {"cmd": "set", "node": "Total", "value": 7, "status": "Bad", "time": ms}     status and time if wanted
@@ -22,7 +22,7 @@ const {
 } = require("node-opcua");
 
 const [truthLog, pki, port, settings] = process.argv.slice(2);
-const {doubles = 0, users = {}, anonymous = true, trustAll = true, namespaces = 0, maxSessions = 20} = JSON.parse(settings || "{}");
+const {doubles = 0, users: passwords = {}, anonymous = true, trustAll = true, namespaces = 0, maxSessions = 20} = JSON.parse(settings || "{}");
 const truth = fs.openSync(truthLog, "a");
 const nodes = new Map();
 const timers = new Map();
@@ -117,6 +117,8 @@ async function start() {
     const kept = new Map([...nodes].map(([name, node]) => [name, [node.type, node.value]]));
     const manager = new OPCUACertificateManager({rootFolder: pki, automaticallyAcceptUnknownCertificate: trustAll});
     await manager.initialize();
+    const users = new OPCUACertificateManager({rootFolder: path.join(pki, "users"), automaticallyAcceptUnknownCertificate: false});
+    await users.initialize();
     server = new OPCUAServer({
         port: Number(port),
         hostname: "127.0.0.1",
@@ -126,10 +128,12 @@ async function start() {
         certificateFile: path.join(pki, "press.pem"),
         privateKeyFile: path.join(pki, "press.key"),
         serverCertificateManager: manager,
-        userManager: {isValidUser: (name, password) => name in users && users[name] === password},
+        userCertificateManager: users,
+        userManager: {isValidUser: (name, password) => name in passwords && passwords[name] === password},
         allowAnonymous: anonymous,
         securityPolicies: [
             SecurityPolicy.None, SecurityPolicy.Basic256Sha256, SecurityPolicy.Aes128_Sha256_RsaOaep, SecurityPolicy.Aes256_Sha256_RsaPss,
+            SecurityPolicy.Basic256, SecurityPolicy.Basic128Rsa15,
         ],
         securityModes: [MessageSecurityMode.None, MessageSecurityMode.Sign, MessageSecurityMode.SignAndEncrypt],
         serverCapabilities: {maxSessions},
