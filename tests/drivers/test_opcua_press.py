@@ -251,20 +251,6 @@ async def test_a_certificate_without_its_key_is_told(press: NodeOpcua, connect: 
     assert "is not the RSA key of" in str(error)
 
 
-async def test_the_other_server_is_read_when_one_is_cut_off(press: NodeOpcua, connect: Any) -> None:
-    async with cable(press.port) as relay:
-        both = device(press, "Total", url=None, urls=[relay.url, press.url])
-        opened = await connect(both)
-        assert opened._address == relay.url
-        await latest(opened, lambda r: "Total" in r)
-        await relay.cut()
-        with pytest.raises(ConnectionLost):
-            await latest(opened, lambda _: False)
-        again = await connect(both)
-        assert again._address == press.url
-        await latest(again, lambda r: "Total" in r)
-
-
 async def test_a_misspelt_node_is_told_with_the_names_near_to_it(
     press: NodeOpcua, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,6 +314,20 @@ async def test_keys_are_renewed_while_values_flow(
     value = (await press.tell("get", node="Total"))["value"]
     seen = [reading.value for batch in batches for reading in batch.readings]
     assert seen[-1] == value or await latest(opened, lambda r: "Total" in r and r["Total"].value == value)
+
+
+async def test_the_other_server_is_read_when_one_is_cut_off(press: NodeOpcua, connect: Any) -> None:
+    async with cable(press.port) as relay:
+        both = device(press, "Total", url=None, urls=[relay.url, press.url])
+        opened = await connect(both)
+        assert opened._address == relay.url
+        await latest(opened, lambda r: "Total" in r)
+        await relay.cut()
+        with pytest.raises(ConnectionLost):
+            await latest(opened, lambda _: False)
+        again = await connect(both)
+        assert again._address == press.url
+        await latest(again, lambda r: "Total" in r)
 
 
 async def test_a_frozen_server_is_a_lost_connection_and_is_closed_in_time(press: NodeOpcua, connect: Any) -> None:
