@@ -262,3 +262,28 @@ def test_a_state_says_whether_the_stop_is_planned_as_its_segment_does():
         ("setup", None),
         ("idle", None),
     ]
+
+
+def test_a_downtime_over_two_shifts_an_order_change_and_a_kill_is_one_downtime():
+    given = [
+        at(6, status=2, fault=0, total=0, order="A"),
+        at(13.5, status=8),
+        at(13.75, agent="killed"),
+        at(14.25, agent="started"),
+        at(14.5, order="B"),
+        at(15, status=2),
+    ]
+    machine = {**PRESS, "orders": {"authority": "plc", "tag": "order"}}
+
+    events = story(press(day(EARLY, LATE), machine, {**TAGS, "order": "string"}), given, clock(16), "downtime")
+
+    assert [event["type"] for event in events] == ["downtime.started", "downtime.updated", "downtime.ended"]
+    assert len({event["downtime_id"] for event in events}) == 1
+    assert [(one.state, one.shift, one.order_id) for one in events[-1]["segments"]] == [
+        ("fault", "2026-03-02/A", "A"),
+        ("unknown", "2026-03-02/A", "A"),
+        ("unknown", "2026-03-02/B", "A"),
+        ("fault", "2026-03-02/B", "A"),
+        ("fault", "2026-03-02/B", "B"),
+    ]
+    assert sum(one.duration_s for one in events[-1]["segments"]) == events[-1]["duration_s"] == 1.5 * H
