@@ -443,9 +443,21 @@ class Ordering(Part[Work]):
         return state
 
     def _spent(self, state: Work, fact: StateBegan, out: Desk) -> Work:
+        doing = state.doing
+        if state.run is None and doing is not None and (doing.state, doing.mode) == ("running", "production"):
+            self._unclaimed(out)
         if state.run is not None and state.doing is not None:
             state = state._replace(run=_spend(state.run, state.doing, fact.since, out.calendar))
         return state._replace(doing=Doing(fact.state, fact.since, fact.mode))
+
+    def _unclaimed(self, out: Desk) -> None:
+        """Running without an order is idle time in the key figures (event model §5), which nobody may have meant."""
+        if self.options is not None and not self.options.count_without_order:
+            out.warn(
+                "running_without_order",
+                f"{self.subject} ran without an order; that time is no production time (ADOT). Is its order started "
+                "too late or ended too early? With count_without_order it counts.",
+            )
 
     def _counted(self, state: Work, fact: Published, out: Desk) -> Work:
         """Remember what was booked to which run, while a change may still be dated before it."""

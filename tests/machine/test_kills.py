@@ -1,9 +1,9 @@
 """A run in which the agent was killed and resumed tells the same as one in which it was not and saw as little.
 
 While the agent is down it sees nothing, and while a device is lost it sees nothing: over random timelines with every
-part of the model, an outage of the one kind must leave the same events as one of the other, but for its cause. What is
-due after the last sample and before the outage is noticed is told by the blind run alone, so that time is kept short
-and free of timers here.
+part of the model, an outage of the one kind must leave the same events as one of the other, but for its cause. What
+is due after the last sample and before the outage is noticed is told by the blind run alone, so that time is kept
+short and free of timers here.
 """
 
 import itertools

@@ -546,3 +546,13 @@ def test_a_break_is_in_none_of_the_times_of_an_order() -> None:
 
     times = next(event for event in events if event["type"] == "order.completed")["times"]
     assert (times.apt_s, times.adet_s, times.adot_s, times.unknown_s) == (3_000, 600, 0, 0)
+
+
+def test_a_machine_that_runs_without_an_order_is_warned_of_unless_that_counts() -> None:
+    given = [RUNS, {"at": "60s", "status": 1}, ask("70s", "order.start", order_id="A"), {"at": "80s", "status": 2}]
+    given += [{"at": "90s", "status": 1}]
+
+    free = {**MOM, "orders": {"authority": "mom", "count_without_order": True}}
+    assert warnings(config(MOM), given, 100) == ["running_without_order"]
+    assert warnings(config(free), given, 100) == []
+    assert warnings(config(PRESS), given[:2], 100) == []
