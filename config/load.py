@@ -42,14 +42,14 @@ class Origin(NamedTuple):
 @dataclass(frozen=True)
 class Loaded:
     """A configuration that can be used. `origins` is dotted path → place, for values that were written. `file` is the
-    name that the user gave, `files` all that it was read from, `parts` what was written, with templates expanded."""
+    name that the user gave, `sources` all that it was read from, `parts` what was written, templates expanded."""
 
     config: Config
     warnings: tuple[Fault, ...]
     origins: Mapping[str, Origin]
     base_dir: FilePath
     file: str
-    files: tuple[str, ...]
+    sources: tuple[Source, ...]
     parts: Mapping[tuple[str, ...], Node] = field(repr=False)
 
     @functools.cached_property
@@ -233,7 +233,13 @@ class _Loading:
         warnings = tuple(self.report.faults)
         parts = dict(self._parts())
         return Loaded(
-            config, warnings, self._origins(parts), self.base_dir, self._file, tuple(self.report.sources), parts
+            config,
+            warnings,
+            self._origins(parts),
+            self.base_dir,
+            self._file,
+            tuple(self.report.sources.values()),
+            parts,
         )
 
     def _parts(self) -> Iterator[tuple[tuple[str, ...], Node]]:

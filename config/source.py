@@ -86,6 +86,10 @@ class Source:
             caret=caret,
         )
 
+    def masked(self) -> str:
+        """The whole text as it may be shown."""
+        return "\n".join(self._shown(line, 0)[0] for line in range(1, len(self.lines) + 1))
+
     def _line(self, line: int) -> str:
         return self.lines[line - 1] if line <= len(self.lines) else ""
 

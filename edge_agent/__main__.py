@@ -5,6 +5,7 @@ them. That is found here, before anything is imported from them, and said in one
 """
 
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def main() -> None:
     from edge_agent.cli.app import app
     from edge_agent.cli.exits import leave
 
-    leave(app)
+    leave(partial(app, prog_name="edge-agent"))
 
 
 def foreign_package() -> str:

@@ -7,8 +7,12 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from edge_agent.cli import (
+    backup,
+    cert,
+    completion,
     config,
     dictionary,
+    doctor,
     explain,
     init,
     once,
@@ -16,7 +20,9 @@ from edge_agent.cli import (
     reload,
     replay,
     run,
+    service,
     status,
+    support,
     tail,
     test,
     top,
@@ -86,8 +92,14 @@ for part in (
     status,
     top,
     tail,
+    service,
+    doctor,
+    support,
+    backup,
+    cert,
     dictionary,
     config,
+    completion,
     version,
 ):
     part.register(app)
