@@ -231,6 +231,11 @@ PAGES: dict[str, Page] = {
         "A 32 bit floating-point number holds whole numbers only up to 16777216; above it one more part changes "
         "nothing. Counts beyond that carry the flag precision.",
     ),
+    "W416": Page(
+        "Figures of shifts without shifts",
+        "The machine is asked for key figures of each shift, but the calendar has no shifts. Nothing will be told until "
+        "the MOM sends a calendar. Write the shifts under calendar, or ask for windows of hours or orders.",
+    ),
     "W415": Page(
         "A bit that may be shorter than its scan",
         "A counter counts the edges of a bit, which must last at least two reads, or some may be missed. The message "

@@ -220,6 +220,8 @@ class _Loading:
         if head.value is not None:
             if head.value.calendar is not None:
                 check.calendar(head.value.calendar, head.node)
+            if head.value.calendar is None or not head.value.calendar.shifts:
+                check.no_shifts(self.machines)
             for index, test in enumerate(head.value.tests):
                 check.test(index, test, head.node, own)
         if not names and not self.report.failed:

@@ -115,6 +115,19 @@ class References:
                     spot: Path = ("calendar", "maintenance", index, "machines", place)
                     self.report.add(at(node, spot), self._no_machine(machine), spot)
 
+    def no_shifts(self, machines: Mapping[str, Fitted[MachineOptions]]) -> None:
+        """A warning for every machine that is asked for the figures of shifts where none are configured."""
+        for name, fitted in machines.items():
+            asked = fitted.value.kpi if fitted.value is not None else None
+            if asked is not None and "windows" in asked.model_fields_set and "shift" in asked.windows:
+                problem = Problem(
+                    "W416",
+                    "there are no shifts, so there are no key figures of shifts",
+                    why="until the MOM sends a calendar with calendar.set",
+                    fix="calendar: {shifts: [{name: A, start: 06:00, end: 14:00}]}, or leave shift out",
+                )
+                self._add(name, fitted.node, ("kpi", "windows"), problem)
+
     def _no_machine(self, name: str) -> Problem:
         fix = did_you_mean(name, self.machines)
         return Problem("E407", f"no machine '{name}'", why=f"known: {listed(self.machines)}", fix=fix)
