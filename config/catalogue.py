@@ -233,8 +233,8 @@ PAGES: dict[str, Page] = {
     ),
     "W416": Page(
         "Figures of shifts without shifts",
-        "The machine is asked for key figures of each shift, but the calendar has no shifts. Nothing will be told until "
-        "the MOM sends a calendar. Write the shifts under calendar, or ask for windows of hours or orders.",
+        "The machine is asked for key figures of each shift, but the calendar has no shifts. Nothing will be told "
+        "until the MOM sends a calendar. Write the shifts under calendar, or ask for windows of hours or orders.",
     ),
     "W415": Page(
         "A bit that may be shorter than its scan",
