@@ -14,7 +14,7 @@ from edge_agent.events.topics import Place
 from edge_agent.events.types import Data
 from tests.programs import missing
 
-HOME = Path(types.__file__).parent
+HOME = Path(types.__file__).parent.parent
 DOCUMENT = yaml.safe_load((HOME / "asyncapi.yaml").read_text(encoding="utf-8"))
 SPECIFICATION = Path("tests/peers/node_modules/@asyncapi/specs/schemas/3.0.0-without-$id.json")
 MACHINE = Place("", "ea/v1/{site}/{area}/{line}/{machine}")
