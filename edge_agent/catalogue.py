@@ -48,13 +48,16 @@ RUNNING: dict[str, Page] = {
         "through.",
     ),
     "B606": Page(
-        "The broker refuses a message for ever",
-        "A message is too large for the broker, or not to its liking in a way that trying again cannot mend. It "
-        "is in the dead letters, declared by a data.loss event, and the others go on.",
+        "The broker ended or refused the connection",
+        "The broker is busy, shuts down, has moved, or does not accept the client id or this version of MQTT; the "
+        "message says which. The agent tries again by itself and everything is kept. For an old broker write "
+        "mqtt.protocol: 3.1.1.",
     ),
     "B607": Page(
-        "The broker does not speak this version of MQTT",
-        "Write mqtt.protocol: 3.1.1 for an old broker.",
+        "The broker will never take this message",
+        "The message is too large for the broker, or its topic or content is not accepted. Trying again cannot "
+        "mend that: it is kept in the dead letters, declared by a data.loss event, and the others go on. Raise "
+        "the broker's limit for messages.",
     ),
     "B699": Page(
         "Sending failed in a way it should not",
@@ -78,30 +81,37 @@ RUNNING: dict[str, Page] = {
         "nobody can resolve is reached at the address that is written.",
     ),
     "C504": Page(
-        "The OPC UA server does not offer this security",
-        "The server has no endpoint with the policy and mode of the configuration. Switch one on at the server, "
-        "or write what it offers; edge-agent discover lists it.",
+        "The OPC UA server ended the connection",
+        "The session or the subscription came to its end: the server was restarted, a PLC program was downloaded, "
+        "or the network broke. The agent connects anew by itself; if it comes again and again, look at the "
+        "server's log.",
     ),
     "C505": Page(
         "The OPC UA server has no session left",
         "Small PLCs allow few sessions. Close other clients, and wait: sessions of clients that died end by "
         "themselves after some minutes.",
     ),
+    "C507": Page(
+        "The OPC UA server asks for another one",
+        "A redundant server says by its ServiceLevel or its state that another one should be asked. The agent "
+        "goes on with the server that is in order; the tags' values do not change by that.",
+    ),
     "C509": Page(
-        "The OPC UA server refused the connection",
-        "The server gave a reason that has no page of its own; it stands in the message, and under -v in its own "
-        "words.",
+        "The answer cannot be understood",
+        "What answers is no OPC UA server, or speaks it wrongly, or a certificate file cannot be used. The "
+        "library's own words stand under -v and in the log.",
     ),
     "C511": Page(
-        "A certificate has the wrong name or form",
-        "The certificate of the agent or of the server does not name its application or is not valid. The message "
-        "says which one. edge-agent cert show prints the agent's.",
+        "A certificate is not believed or of the wrong form",
+        "Either the server's certificate is not trusted here: compare its thumbprint with what the server shows "
+        "and run edge-agent cert trust. Or the server refuses the form or the names of the agent's certificate: "
+        "edge-agent cert show prints it.",
     ),
     "C512": Page(
-        "A certificate is not trusted",
-        "Either the server does not trust the agent yet: move the agent's certificate from rejected to trusted at "
-        "the server. Or the agent does not trust the server's: compare its thumbprint and run edge-agent cert "
-        "trust.",
+        "The server does not trust the agent, or offers other security",
+        "Move the agent's certificate from rejected to trusted in the server's configuration; edge-agent cert "
+        "show says which file it is. Or the server does not offer the policy and mode of the configuration: "
+        "enable it there, or write one that it offers.",
     ),
     "C513": Page(
         "The device refused the login",
@@ -109,9 +119,9 @@ RUNNING: dict[str, Page] = {
         "device.",
     ),
     "C522": Page(
-        "The namespace moved",
-        "The namespace URI of the node is not in the server's list (any more). A PLC program was downloaded, or "
-        "the URI is misspelt. The agent looks again at each connection.",
+        "The namespaces moved",
+        "A PLC program was downloaded and the server's list of namespaces changed. The nodes are looked up again "
+        "by their namespace URI; that is why nodes are written with nsu= and not with ns=.",
     ),
     "C531": Page(
         "The Modbus unit does not answer",
