@@ -243,6 +243,7 @@ PAGES: dict[str, Page] = {
     ),
     "W407": Page(
         "No machine",
-        "The file describes no machine, so nothing would be sent. Write one under machines, or list them in machines_from.",
+        "The file describes no machine, so nothing would be sent. Write one under machines, or list them in "
+        "machines_from.",
     ),
 }
