@@ -12,7 +12,7 @@ PEERS_LOCK := $(wildcard tests/peers/package-lock.json)
 PEERS_STAMP := $(if $(PEERS_LOCK),tests/peers/node_modules/.ready-$(shell cat $(PEERS_LOCK) /dev/null | cksum | cut -d' ' -f1))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test check torture bench wheel lock clean system
+.PHONY: help demo test check torture bench wheel reference man lock clean system
 
 help:
 	@echo 'make demo     a simulated line, a broker and the agent, with live events'
@@ -21,6 +21,7 @@ help:
 	@echo 'make torture  the long forms of the crash and load tests'
 	@echo 'make bench    how fast it is, all figures of one run; ARGS="--only b" for a part'
 	@echo 'make wheel    dist/edge_agent-*.whl'
+	@echo 'make reference  docs/reference from the program itself; `make man` writes man pages to dist/man'
 	@echo 'make lock     write the lock files again from pyproject.toml'
 	@echo 'make clean    remove what the commands above have made'
 
@@ -41,6 +42,12 @@ bench: $(TEST_STAMP) system
 
 wheel: $(TEST_STAMP)
 	@$(BIN)/nox -s wheel
+
+reference: $(TEST_STAMP)
+	@$(BIN)/python -m edge_agent.cli.reference docs/reference
+
+man: $(DEMO_STAMP)
+	@$(BIN)/python -m edge_agent.cli.reference --man dist/man
 
 lock: $(TEST_STAMP)
 	@$(BIN)/nox -s lock

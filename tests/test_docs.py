@@ -1,12 +1,24 @@
-"""What the documents say is so: links lead somewhere, the README's configuration is sound, no registry is named."""
+"""What the documents say is so: links lead somewhere, every block is run or compared, the reference is current."""
 
+import os
 import re
+import shlex
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from config import yaml12
 from config.errors import ConfigFaults
+from config.load import load_source
+from config.schema import schema
+from config.source import Source
+from drivers.registry import Drivers
+from edge_agent.cli import reference
 from edge_agent.cli.loading import read
+from edge_agent.machine.expressions import names
+from tests.doc_pages import Block, blocks, commands, fits
 
 LINK = re.compile(r"\]\(([^)#\s]+)")
 REGISTRIES = ("pypi" + ".org", "files.python" + "hosted", "registry." + "npmjs", "deb." + "debian")
@@ -45,3 +57,116 @@ def test_no_file_names_a_package_registry(repository):
         text = file.read_text(encoding="utf-8", errors="ignore") if file.is_file() else ""
         named += [f"{file.relative_to(repository)}: {host}" for host in REGISTRIES if host in text]
     assert named == []
+
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    page
+    for page in (
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("drivers/**/*.md"),
+        *ROOT.glob("config/**/*.md"),
+    )
+    if any(block.language in ("yaml", "csv", "console", "sh", "bash", "shell") for block in blocks(page))
+)
+HEAD = "version: 1\nsite: {enterprise: acme, site: sz1, area: hall}\n"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_block_of_a_page_is_so(page: Path, tmp_path: Path) -> None:
+    agent = None
+    try:
+        for block in blocks(page):
+            where = f"{page.name}:{block.line}"
+            assert block.language not in ("sh", "bash", "shell"), f"{where}: write console, which is run"
+            if block.language in ("yaml", "csv") and block.word:
+                (tmp_path / block.word).write_text(block.text, encoding="utf-8")
+            elif block.language == "yaml":
+                fragment(block, where)
+            elif block.language == "console" and block.word == "norun":
+                for command, _ in commands(block):
+                    understood(command, where)
+            elif block.language == "console":
+                if block.word == "running" and agent is None:
+                    agent = started(tmp_path)
+                for command, expected in commands(block):
+                    said = run(command, tmp_path)
+                    assert fits(expected, said), f"{where}: {command}\n" + "\n".join(said)
+    finally:
+        if agent is not None:
+            agent.kill()
+            agent.communicate()
+
+
+def fragment(block: Block, where: str) -> None:
+    """A piece of a configuration: sound with a head, or, where it is a piece of a piece, made of known keys."""
+    if not block.text.startswith(" "):
+        text = block.text if "version:" in block.text else HEAD + block.text
+        try:
+            load_source(Source(where, text), Path(), Drivers().options(), names)
+        except ConfigFaults as broken:
+            pytest.fail(str(broken))
+        return
+    known = {key for model in schema(Drivers().options())["$defs"].values() for key in model.get("properties", {})}
+    root = yaml12.parse(Source(where, block.text)).root
+    for _, node in yaml12.walk(root):
+        if isinstance(node, yaml12.Map) and node is not root:
+            assert {str(key.value) for key, _ in node} <= known, where
+    if all(not isinstance(value, yaml12.Map) for _, value in root):
+        assert {str(key.value) for key, _ in root} <= known, where
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "TZ": "UTC"}
+
+
+def run(command: str, folder: Path) -> list[str]:
+    """Both outputs of a command of a document."""
+    done = subprocess.run(
+        command, shell=True, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, encoding="utf-8", timeout=60,
+    )  # fmt: skip
+    return done.stdout.splitlines()
+
+
+def started(folder: Path) -> "subprocess.Popen[str]":
+    """An agent that has read something and has tried its broker."""
+    agent = subprocess.Popen(
+        ["edge-agent", "run"], cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+    assert agent.stderr is not None
+    wanted = {": up", "B605"}
+    for line in agent.stderr:
+        wanted -= {word for word in wanted if word in line}
+        if not wanted:
+            for _ in range(40):  # its first state and count
+                if '"state": "fault"' in "".join(run("edge-agent status -o json", folder)):
+                    return agent
+    pytest.fail("the agent of the page has ended")
+
+
+def understood(command: str, where: str) -> None:
+    """The command exists and takes these arguments."""
+    words = shlex.split(command)
+    assert words[0] == "edge-agent", where
+    found = dict(reference.commands())
+    depth = next(n for n in range(len(words), 0, -1) if " ".join(words[:n]) in found)
+    assert depth > 1, f"{where}: {command}"
+    known = found[" ".join(words[:depth])]
+    known.make_context(words[depth - 1], list(words[depth:]))
+
+
+def test_the_reference_is_what_the_program_says_of_itself() -> None:
+    stale = [
+        name
+        for name, text in reference.written().items()
+        if not (page := ROOT / "docs/reference" / name).exists() or page.read_text("utf-8") != text
+    ]
+    assert stale == [], "run: make reference"
+
+
+def test_every_command_has_a_man_page() -> None:
+    pages = reference.man_pages()
+    assert len(pages) == len(list(reference.commands()))
+    assert ".SH NAME\nedge-agent-validate \\- Check a configuration" in pages["edge-agent-validate.1"]
