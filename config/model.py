@@ -5,7 +5,7 @@ Frozen; names are those of the YAML. Durations are integer microseconds, sizes b
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -223,8 +223,10 @@ class DeviceOptions(Options):
     tags: Mapping[Name, Any]
     """What is read: name → address and type."""
 
-    protocol: ClassVar[str] = ""
-    """Word of `connection.changed`: opcua, modbus_tcp, modbus_rtu."""
+    @property
+    def protocol(self) -> str:
+        """Word of `connection.changed`: opcua, modbus_tcp, modbus_rtu; by default the driver's."""
+        return self.driver
 
     @property
     def endpoint(self) -> str:

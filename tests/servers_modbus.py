@@ -9,13 +9,16 @@ import asyncio
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+import struct
+import tty
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import pytest
+from pymodbus.framer import FramerRTU
 
 from tests.programs import find_program, missing
 from tests.waiting import free_port
@@ -202,15 +205,7 @@ class HostilePeer:
         self._writers.add(writer)
         try:
             while True:
-                header = await reader.readexactly(12)
-                asked = Asked(
-                    len(self.asked),
-                    int.from_bytes(header[:2], "big"),
-                    header[6],
-                    header[7],
-                    int.from_bytes(header[8:10], "big"),
-                    int.from_bytes(header[10:12], "big"),
-                )
+                asked = await self._next(reader)
                 self.asked.append(asked)
                 answer = self.behave(asked)
                 late, answer = answer if isinstance(answer, tuple) else (0.0, answer)
@@ -225,6 +220,28 @@ class HostilePeer:
         finally:
             self._writers.discard(writer)
             writer.transport.abort()
+
+    async def _next(self, reader: asyncio.StreamReader) -> Asked:
+        header = await reader.readexactly(12)
+        return Asked(len(self.asked), *struct.unpack(">H4xBBHH", header))
+
+
+class HostileRtu(HostilePeer):
+    """The same for RTU over TCP: answers are what `rtu` makes of those of Modbus TCP."""
+
+    @property
+    def url(self) -> str:
+        return f"rtu+tcp://127.0.0.1:{self.port}"
+
+    async def _next(self, reader: asyncio.StreamReader) -> Asked:
+        message = await reader.readexactly(8)
+        assert message == rtu(b"\0" * 6 + message[:-2])
+        return Asked(len(self.asked), 0, *struct.unpack(">BBHH2x", message))
+
+
+def rtu(tcp: bytes) -> bytes:
+    """A frame of Modbus TCP as one of RTU."""
+    return tcp[6:] + FramerRTU.compute_CRC(tcp[6:]).to_bytes(2, "big")
 
 
 def _write(writer: asyncio.StreamWriter, answer: bytes) -> None:
@@ -241,9 +258,67 @@ def scripted(*answers: Behaviour) -> Behaviour:
     return behave
 
 
+class Pty:
+    """A serial port: `path` is what a program opens, `master` the other end of its cable."""
+
+    def __init__(self) -> None:
+        self.master, self._slave = os.openpty()
+        self.path = os.ttyname(self._slave)
+        tty.setraw(self._slave)
+        os.set_blocking(self.master, False)
+
+    def url(self, **settings: object) -> str:
+        return f"serial://{self.path}?" + "&".join(f"{name}={value}" for name, value in settings.items())
+
+    def close(self) -> None:
+        """Safe twice."""
+        for end in (self.master, self._slave):
+            with suppress(OSError):
+                os.close(end)
+
+
+@contextmanager
+def pty_pair() -> Iterator[tuple[Pty, Pty]]:
+    """Two serial ports with a cable between them."""
+    loop = asyncio.get_running_loop()
+    one, two = Pty(), Pty()
+    loop.add_reader(one.master, lambda: os.write(two.master, os.read(one.master, 4096)))
+    loop.add_reader(two.master, lambda: os.write(one.master, os.read(two.master, 4096)))
+    try:
+        yield one, two
+    finally:
+        for end in (one, two):
+            loop.remove_reader(end.master)
+            end.close()
+
+
 @asynccontextmanager
-async def libmodbus(folder: Path) -> AsyncIterator[int]:
-    """The port of a server on libmodbus (see `peers/libmodbus/server.c`), compiled when it is first asked for."""
+async def serial_cable(port: int) -> AsyncIterator[Pty]:
+    """A serial port at whose other end is a server of RTU over TCP."""
+    loop = asyncio.get_running_loop()
+    end = Pty()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    async def back() -> None:
+        while data := await reader.read(4096):
+            os.write(end.master, data)
+
+    loop.add_reader(end.master, lambda: writer.write(os.read(end.master, 4096)))
+    task = asyncio.create_task(back())
+    try:
+        yield end
+    finally:
+        loop.remove_reader(end.master)
+        task.cancel()
+        await asyncio.wait([task])
+        writer.transport.abort()
+        end.close()
+
+
+@asynccontextmanager
+async def libmodbus(folder: Path, port: str = "") -> AsyncIterator[int]:
+    """The port of a server on libmodbus (see `peers/libmodbus/server.c`), compiled when it is first asked for; with
+    `port` the unit 1 on that serial port, and 0 is yielded."""
     find_program("cc")
     find_program("pkg-config")
     flags = await _run("pkg-config", "--cflags", "--libs", "libmodbus")
@@ -252,7 +327,7 @@ async def libmodbus(folder: Path) -> AsyncIterator[int]:
     program = folder / "libmodbus-server"
     assert await _run("cc", "-o", str(program), str(PEERS / "libmodbus" / "server.c"), *flags.split()) is not None
     process = await asyncio.create_subprocess_exec(
-        str(program), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        str(program), *filter(None, [port]), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdin is not None
     assert process.stdout is not None

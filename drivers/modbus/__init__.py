@@ -1,4 +1,4 @@
-"""Modbus TCP: all four tables, coalesced requests, one connection per host and port."""
+"""Modbus over TCP, TLS and serial lines: all four tables, coalesced requests, one line shared by its units."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from config.model import DeviceOptions
 from drivers.base import Driver, DriverSpec
 
 if TYPE_CHECKING:
-    from drivers.modbus.connection import Lines
     from drivers.modbus.learned import Learned
+    from drivers.modbus.lines import Lines
 
 
 class Modbus:
-    """What the registry asks for; see `drivers.base.DriverSpec`. Owns the connections and what devices refused."""
+    """What the registry asks for; see `drivers.base.DriverSpec`. Owns the lines and what devices refused."""
 
     def __init__(self) -> None:
         self._lines: Lines | None = None
@@ -26,16 +26,16 @@ class Modbus:
         return ModbusDevice
 
     def open(self, name: str, options: DeviceOptions) -> Driver:
-        from drivers.modbus.connection import Lines
         from drivers.modbus.driver import ModbusDriver
         from drivers.modbus.learned import Learned
+        from drivers.modbus.lines import Lines
         from drivers.modbus.options import ModbusDevice
 
         assert isinstance(options, ModbusDevice)
         if self._lines is None:
             self._lines = Lines()
         learned = self._learned.setdefault(name, Learned())
-        return ModbusDriver(name, options, self._lines.line(options.host, options.port), learned)
+        return ModbusDriver(name, options, self._lines.of(options), learned)
 
 
 SPEC: type[DriverSpec] = Modbus

@@ -12,7 +12,7 @@ from typing import Any
 
 from drivers.base import Quality, Reading, Value
 from drivers.modbus.encoding import Encoding
-from drivers.modbus.mbap import question
+from drivers.modbus.exchange import question
 from drivers.modbus.plan import Request
 from drivers.modbus.registers import Layout
 

@@ -1,7 +1,8 @@
 """The Modbus driver: on each tick, the requests of the tags that are due, and their answers as one batch.
 
 A request that the device refuses for its addresses is halved until the refused tags are alone; those become BAD,
-are remembered (`learned`) and asked for again once a minute. Any doubt about an answer ends the connection.
+are remembered (`learned`) and asked for again once a minute. Any doubt about an answer ends the
+connection to the unit.
 """
 
 import asyncio
@@ -10,11 +11,11 @@ from typing import NamedTuple
 
 from drivers.base import Batch, Micros, Reading
 from drivers.modbus.block import Block
-from drivers.modbus.connection import Line
 from drivers.modbus.encoding import of_tag
+from drivers.modbus.exchange import Answer, Closed, NoAnswer, Question, Unfit
 from drivers.modbus.faults import NOBODY_THERE, WRONG_ADDRESS, detail, not_connected, translate, unit_silent
 from drivers.modbus.learned import Learned
-from drivers.modbus.mbap import Answer, Closed, NoAnswer, Question, Unfit
+from drivers.modbus.line import Line
 from drivers.modbus.options import ModbusDevice
 from drivers.modbus.plan import Field, Limits, Request, halves, plan
 from drivers.ticker import Ticker
@@ -77,7 +78,7 @@ class ModbusDriver:
             for request in plan(fields[:1], self._limits):
                 await self._ask([self._block(request).question])
             self._connected = True
-        except OSError as error:
+        except (OSError, ImportError) as error:
             raise translate(self._name, self._device, error, ()) from error
         finally:
             if not self._connected:

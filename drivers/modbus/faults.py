@@ -1,10 +1,13 @@
 """What Modbus failures are called: the one place where they become `DriverError`s and the details of BAD readings."""
 
+import errno
 import socket
+import ssl
 from collections.abc import Collection
 
 from drivers.errors import ConnectionLost, DriverError
-from drivers.modbus.mbap import Closed, NoAnswer, Unfit
+from drivers.modbus.endpoint import Port
+from drivers.modbus.exchange import Closed, NoAnswer, Unfit
 from drivers.modbus.options import ModbusDevice
 
 WRONG_ADDRESS = frozenset({2, 3})
@@ -34,6 +37,8 @@ def translate(name: str, device: ModbusDevice, error: Exception, answered: Colle
     """What went wrong between us and the device; `answered` are the units heard on the same connection before."""
     where, native = f"{name} ({device.endpoint})", f"{type(error).__name__}: {error}".rstrip(": ")
     seconds = f"{device.timeout / 1_000_000:g} s"
+    if isinstance(device.place, Port) and not isinstance(error, NoAnswer | Closed | Unfit | TimeoutError):
+        return _port(where, error, native)
     match error:
         case NoAnswer():
             return unit_silent(name, device, answered, native)
@@ -41,14 +46,26 @@ def translate(name: str, device: ModbusDevice, error: Exception, answered: Colle
             text = f"{where} closed the connection. Does the device allow another connection, and this unit?"
             return ConnectionLost(text, code="C502", reason="session_lost", native=native)
         case Unfit():
-            text = f"An answer of {where} does not fit the question: {error}. The connection is opened anew."
+            text = f"An answer of {where} does not fit the question: {error}. It is asked anew."
             return ConnectionLost(text, code="C502", reason="exception", native=native)
         case ConnectionRefusedError():
             text = f"Cannot connect to {where}: nothing listens there. Is the Modbus server enabled on the PLC?"
             return ConnectionLost(text, code="C501", reason="refused", native=native)
+        case ssl.SSLCertVerificationError():
+            text = (
+                f"The certificate of {where} is not trusted: {error.verify_message}. "
+                "Put the authority that signed it into 'ca_file'; the name in it must be the one in 'url'."
+            )
+            return ConnectionLost(text, code="C511", reason="auth", native=native)
+        case ssl.SSLError():
+            text = (
+                f"No TLS connection with {where}: {getattr(error, 'reason', None) or error}. Is this a TLS port, and "
+                "does the device want a certificate of the agent ('cert_file', 'key_file')?"
+            )
+            return ConnectionLost(text, code="C511", reason="auth", native=native)
         case socket.gaierror():
             text = (
-                f"Cannot connect to {where}: the name {device.host} cannot be resolved. "
+                f"Cannot connect to {where}: the name cannot be resolved. "
                 "Check the spelling and the name server, or write the IP address."
             )
             return ConnectionLost(text, code="C503", reason="exception", native=native)
@@ -57,6 +74,22 @@ def translate(name: str, device: ModbusDevice, error: Exception, answered: Colle
             return ConnectionLost(text, code="C502", reason="timeout", native=native)
     text = f"Cannot connect to {where}: {getattr(error, 'strerror', None) or error}. Is the PLC in the same network?"
     return ConnectionLost(text, code="C502", reason="exception", native=native)
+
+
+def _port(where: str, error: Exception, native: str) -> ConnectionLost:
+    """A serial port cannot be opened or has gone."""
+    number = getattr(error, "errno", None)
+    if isinstance(error, ImportError):
+        what = "serial lines need the package pyserial. Install it: pip install 'edge-agent[serial]'"
+    elif number == errno.ENOENT:
+        what = "there is no such port. Is the adapter plugged in?"
+    elif number == errno.EACCES:
+        what = "no permission. Add the agent's user to the group of the port (often dialout)"
+    elif number in (errno.EBUSY, errno.EAGAIN):
+        what = "another program uses the port, or another device of this file names it with other settings"
+    else:
+        what = f"{error}. Is the adapter plugged in?"
+    return ConnectionLost(f"Cannot open {where}: {what}", code="C501", reason="refused", native=native)
 
 
 def unit_silent(name: str, device: ModbusDevice, answered: Collection[int], native: str) -> ConnectionLost:

@@ -1,15 +1,17 @@
 """What can be written in YAML for a device with `driver: modbus`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from config.model import DeviceOptions, Name, TagOptions, Warned
+from config.errors import Problem
+from config.model import DeviceOptions, File, Name, TagOptions, Warned
 from config.units import Duration
 from drivers.modbus.addresses import LAST, Address, Table, manual_number, parse_reference
+from drivers.modbus.endpoint import Host, Port, parse
+from drivers.modbus.tls import Tls
 
 Type = Literal[
     "bool",
@@ -133,13 +135,20 @@ class ModbusTag(TagOptions):
 
 
 class ModbusDevice(DeviceOptions):
-    """One Modbus unit. Units at the same host and port share one connection."""
-
-    protocol: ClassVar[str] = "modbus_tcp"
+    """One Modbus unit. Units at the same `url` share one line."""
 
     driver: Literal["modbus"] = "modbus"
     url: str
-    """`tcp://host[:port]`, port 502 by default."""
+    """`tcp://host[:port]`, `tls://…`, `rtu+tcp://…` (RTU over TCP) or `serial:///dev/ttyUSB0?baud=19200&parity=E`.
+    Default ports: 502, and 802 for TLS."""
+    ca_file: File | None = None
+    """For `tls://`: certificate of the CA that signed the device's; default: the system's CAs."""
+    cert_file: File | None = None
+    """For `tls://`: the agent's own certificate, with `key_file`."""
+    key_file: File | None = None
+    """Key of `cert_file`."""
+    insecure: bool = False
+    """For `tls://`: accept any certificate; everyone on the network can read and forge."""
     unit: Annotated[int, Field(ge=0, le=255)] = 1
     """Unit number, formerly slave address."""
     word_order: Order = "big"
@@ -159,12 +168,9 @@ class ModbusDevice(DeviceOptions):
     @classmethod
     def _is_understood(cls, url: str) -> str:
         try:
-            parts = urlsplit(url)
-            known = parts.scheme == "tcp" and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            known = False
-        if not known or parts.path or parts.query or parts.username is not None:
-            raise _fault("E301", "a Modbus address is tcp://host or tcp://host:port")
+            parse(url)
+        except ValueError as error:
+            raise _fault("E301", str(error)) from None
         return url
 
     @model_validator(mode="after")
@@ -176,20 +182,40 @@ class ModbusDevice(DeviceOptions):
                 raise _fault("E301", f"tag {name} takes {tag.registers} registers, max_registers is less")
         return self
 
-    @property
-    def host(self) -> str:
-        host = urlsplit(self.url).hostname
-        assert host is not None
-        return host
+    @model_validator(mode="after")
+    def _fits_the_line(self) -> "ModbusDevice":
+        rtu, tls = self.protocol == "modbus_rtu", self.url.startswith("tls:")
+        if rtu and self.in_flight > 1:
+            raise Problem("E301", "RTU carries one request at a time", fix="in_flight: 1", at=("in_flight",))
+        if rtu and self.unit == 0:
+            raise Problem("E301", "unit 0 is everybody on an RTU line, and nobody answers", at=("unit",))
+        for word in ("ca_file", "cert_file", "key_file", "insecure"):
+            if word in self.model_fields_set and not tls:
+                raise Problem(
+                    "E303", f"'{word}' is for tls://", fix=f"url: tls://… or leave '{word}' out", at=(word,)
+                )
+        if (self.cert_file is None) != (self.key_file is None):
+            lacks, has = ("key_file", "cert_file") if self.key_file is None else ("cert_file", "key_file")
+            raise Problem("E302", f"'{has}' needs '{lacks}' beside it", at=(has,))
+        return self
 
     @property
-    def port(self) -> int:
-        return urlsplit(self.url).port or 502
+    def place(self) -> Host | Port:
+        return parse(self.url)
+
+    @property
+    def tls(self) -> Tls | None:
+        if not self.url.startswith("tls:"):
+            return None
+        return Tls(self.ca_file, self.cert_file, self.key_file, self.insecure)
 
     @property
     def endpoint(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return str(self.place)
+
+    @property
+    def protocol(self) -> str:
+        return "modbus_tcp" if self.url.startswith(("tcp:", "tls:")) else "modbus_rtu"
 
     def value_type(self, tag: str) -> str:
         return self.tags[tag].kind

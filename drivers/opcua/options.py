@@ -1,7 +1,7 @@
 """What can be written in YAML for a device with `driver: opcua`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -129,8 +129,6 @@ def _which(value: object) -> str:
 
 class OpcuaDevice(DeviceOptions):
     """One OPC UA server."""
-
-    protocol: ClassVar[str] = "opcua"
 
     driver: Literal["opcua"] = "opcua"
     url: str | None = None

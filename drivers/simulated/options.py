@@ -1,7 +1,7 @@
 """What can be written in YAML for a device with `driver: simulated`."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
@@ -45,8 +45,6 @@ class SimulatedTag(TagOptions):
 
 class SimulatedDevice(DeviceOptions):
     """A device that needs no PLC."""
-
-    protocol: ClassVar[str] = "simulated"
 
     driver: Literal["simulated"] = "simulated"
     tags: Mapping[Name, SimulatedTag]

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from drivers.base import Quality
-from drivers.modbus.connection import Lines
 from drivers.modbus.driver import ModbusDriver
 from drivers.modbus.learned import Learned
+from drivers.modbus.lines import Lines
 from drivers.modbus.options import ModbusDevice
 from tests.servers_modbus import HostilePeer, modbus_serial
 
@@ -23,8 +23,7 @@ def device(url: str, tags: dict[str, object], **options: object) -> ModbusDevice
 
 
 def driver_of(options: ModbusDevice, learned: Learned | None = None, lines: Lines | None = None) -> ModbusDriver:
-    line = (lines or Lines()).line(options.host, options.port)
-    return ModbusDriver("oven-1", options, line, learned or Learned())
+    return ModbusDriver("oven-1", options, (lines or Lines()).of(options), learned or Learned())
 
 
 async def read_once(options: ModbusDevice, learned: Learned | None = None):

@@ -5,7 +5,7 @@ import pytest
 from drivers.base import Quality
 from drivers.modbus.options import ModbusDevice
 from drivers.registry import Drivers
-from tests.servers_modbus import libmodbus
+from tests.servers_modbus import libmodbus, pty_pair
 
 
 @pytest.fixture
@@ -16,14 +16,22 @@ async def port(tmp_path):
 
 @pytest.mark.parametrize("in_flight", [1, 8])
 async def test_every_table_is_read_to_its_end_and_what_lies_behind_is_bad(port, in_flight):
+    await read_to_the_end(f"tcp://127.0.0.1:{port}", in_flight=in_flight)
+
+
+async def test_the_same_over_a_serial_line(tmp_path):
+    with pty_pair() as (ours, theirs):
+        async with libmodbus(tmp_path, theirs.path):
+            await read_to_the_end(ours.url(baud=19200, parity="E"))
+
+
+async def read_to_the_end(url: str, **options: object) -> None:
     tags = {
         f"{table}{n}": {table: n}
         for table in ("coil", "discrete", "holding", "input")
         for n in (0, 1, 2, 60, 61, 120, 150, 198, 199, 200, 230)
     }
-    options = ModbusDevice.model_validate(
-        {"url": f"tcp://127.0.0.1:{port}", "scan": "10ms", "timeout": "5s", "in_flight": in_flight, "tags": tags}
-    )
+    options = ModbusDevice.model_validate({"url": url, "scan": "10ms", "timeout": "5s", "tags": tags, **options})
     driver = Drivers().open("meter-1", options)
     await driver.connect()
     for _ in range(3):

@@ -10,7 +10,8 @@ from pymodbus.framer import FramerSocket
 from pymodbus.pdu import DecodePDU
 
 from drivers.modbus.addresses import Table
-from drivers.modbus.mbap import Closed, MbapConnection, NoAnswer, Unfit, question
+from drivers.modbus.exchange import Closed, NoAnswer, Unfit, question
+from drivers.modbus.mbap import MbapConnection
 from drivers.modbus.plan import Request
 
 DATA = bytes(range(10, 20))

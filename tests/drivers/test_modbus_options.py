@@ -79,7 +79,7 @@ def test_a_value_must_fit_in_one_request():
 def test_the_endpoint_has_the_port_that_is_used():
     assert device().endpoint == "10.0.0.7:502"
     assert device(url="tcp://[fe80::1]:1502").endpoint == "[fe80::1]:1502"
-    assert device(url="tcp://[fe80::1]:1502").host == "fe80::1"
+    assert device(url="tls://oven").endpoint == "oven:802"
 
 
 def test_types_have_defaults():

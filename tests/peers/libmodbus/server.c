@@ -3,6 +3,7 @@
  * Holding register n holds 3n, input register n holds 1000 + n, coil n is n odd, discrete input n is n even.
  * Build: cc -o server server.c $(pkg-config --cflags --libs libmodbus)
  * Start: ./server, prints {"port": N} on one line; ends when its stdin is closed.
+ *        ./server /dev/ttyS0 is unit 1 on a serial line (RTU, 19200 8E1) instead and prints {"port": 0}.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -14,8 +15,29 @@
 
 #define SIZE 200
 
-int main(void) {
-    modbus_t *context = modbus_new_tcp("127.0.0.1", 0);
+/* One unit on a serial line, until stdin is closed. */
+static int serve_rtu(modbus_t *context, modbus_mapping_t *map) {
+    modbus_set_slave(context, 1);
+    if (modbus_connect(context) < 0) return 1;
+    printf("{\"port\": 0}\n");
+    fflush(stdout);
+    int line = modbus_get_socket(context);
+    for (;;) {
+        fd_set ready;
+        FD_ZERO(&ready);
+        FD_SET(STDIN_FILENO, &ready);
+        FD_SET(line, &ready);
+        if (select(line + 1, &ready, NULL, NULL, NULL) < 0) return 1;
+        if (FD_ISSET(STDIN_FILENO, &ready)) return 0;
+        uint8_t query[MODBUS_RTU_MAX_ADU_LENGTH];
+        int size = modbus_receive(context, query);
+        if (size > 0) modbus_reply(context, query, size, map);
+    }
+}
+
+int main(int count, char **words) {
+    modbus_t *context =
+        count > 1 ? modbus_new_rtu(words[1], 19200, 'E', 8, 1) : modbus_new_tcp("127.0.0.1", 0);
     modbus_mapping_t *map = modbus_mapping_new(SIZE, SIZE, SIZE, SIZE);
     if (context == NULL || map == NULL) return 1;
     for (int n = 0; n < SIZE; n++) {
@@ -24,6 +46,7 @@ int main(void) {
         map->tab_bits[n] = n % 2;
         map->tab_input_bits[n] = 1 - n % 2;
     }
+    if (count > 1) return serve_rtu(context, map);
     int listener = modbus_tcp_listen(context, 8);
     if (listener < 0) return 1;
     struct sockaddr_in address;

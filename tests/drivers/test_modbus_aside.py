@@ -1,0 +1,145 @@
+"""A silent unit is put aside: it is tried again, and its neighbours on the line do not wait for it."""
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
+
+import pytest
+
+from drivers.base import Driver
+from drivers.errors import DriverError
+from drivers.modbus.line import SPARED
+from drivers.modbus.options import ModbusDevice
+from drivers.registry import Drivers
+from tests.servers_modbus import SILENCE, Asked, HostilePeer
+from tests.waiting import until
+
+SILENT = 9
+TIMEOUT = 0.2
+
+
+def device(url: str, unit: int, **options: object) -> ModbusDevice:
+    tags = {f"r{n}": {"holding": n} for n in (1, 2, 3)}
+    return ModbusDevice.model_validate(
+        {"url": url, "unit": unit, "scan": "10ms", "timeout": f"{TIMEOUT * 1000:g}ms", "tags": tags, **options}
+    )
+
+
+@asynccontextmanager
+async def neighbours(drivers: Drivers, url: str, count: int = 3, **options: object):
+    """Units that are read for ever; yields how many batches each has brought."""
+    batches: Counter[int] = Counter()
+
+    async def read(unit: int) -> None:
+        driver = drivers.open(f"oven-{unit}", device(url, unit, **options))
+        await driver.connect()
+        try:
+            while True:
+                assert [reading.value for reading in (await driver.read()).readings] == [1, 2, 3]
+                batches[unit] += 1
+        finally:
+            await driver.close()
+
+    tasks = [asyncio.create_task(read(unit)) for unit in range(1, count + 1)]
+    try:
+        await until(lambda: len(batches) == count, what="all are read")
+        yield batches
+        assert not any(task.done() for task in tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def probe(driver: Driver) -> float:
+    """Seconds until the silent unit was found silent."""
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(DriverError, match=r"unit 9 .* but unit 1 does"):
+        await driver.connect()
+    return asyncio.get_running_loop().time() - began
+
+
+async def spared() -> None:
+    """The time for which the others are spared after a silence."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + SPARED * TIMEOUT
+    await until(lambda: loop.time() > end)
+
+
+async def test_neighbours_are_read_while_a_silent_unit_is_waited_for():
+    drivers = Drivers()
+    async with HostilePeer(lambda asked: SILENCE if asked.unit == SILENT else asked.reply()) as peer:
+        silent = drivers.open("oven-9", device(peer.url, SILENT))
+        async with neighbours(drivers, peer.url) as batches:
+            await probe(silent)
+            await spared()
+            for _ in range(3):
+                before = batches.copy()
+                assert await probe(silent) > TIMEOUT * 0.9
+                assert min(batches[unit] - before[unit] for unit in (1, 2, 3)) > 3
+        assert peer.connections == 1
+
+
+async def test_a_gateway_that_takes_one_request_at_a_time_is_spared_its_silent_unit():
+    """While it waits for the silent unit it forgets whatever else it is asked."""
+    busy_until = 0.0
+
+    def gateway(asked: Asked) -> bytes:
+        nonlocal busy_until
+        now = asyncio.get_running_loop().time()
+        if asked.unit == SILENT:
+            busy_until = now + TIMEOUT * 0.9
+        return SILENCE if now < busy_until else asked.reply()
+
+    drivers = Drivers()
+    async with HostilePeer(gateway) as peer:
+        silent = drivers.open("oven-9", device(peer.url, SILENT))
+        async with neighbours(drivers, peer.url) as batches:
+
+            def asked() -> int:
+                return sum(each.unit == SILENT for each in peer.asked)
+
+            await probe(silent)
+            await spared()
+            await probe(silent)
+            assert asked() == 2
+            before = batches.copy()
+            await until(lambda: len(batches - before) == 3, limit=20, what="they go on")
+            for _ in range(10):
+                await probe(silent)
+            assert asked() == 2
+
+
+async def test_a_unit_that_answers_again_is_read_again():
+    there = False
+    drivers = Drivers()
+    async with (
+        HostilePeer(lambda asked: asked.reply() if there or asked.unit != SILENT else SILENCE) as peer,
+        neighbours(drivers, peer.url),
+    ):
+        silent = drivers.open("oven-9", device(peer.url, SILENT))
+        await probe(silent)
+        there = True
+        await spared()
+        await silent.connect()
+        assert [reading.value for reading in (await silent.read()).readings] == [1, 2, 3]
+        await silent.close()
+
+
+async def test_a_line_on_which_nobody_answers_is_opened_anew():
+    """A PLC that lost its power says nothing at all; only a new connection can tell that it is back."""
+    drivers = Drivers()
+    answers = True
+    async with HostilePeer(lambda asked: asked.reply() if answers else SILENCE) as peer:
+        units = [drivers.open(f"oven-{unit}", device(peer.url, unit)) for unit in (1, 2, 3)]
+        for driver in units:
+            await driver.connect()
+        answers = False
+        results = await asyncio.gather(*(driver.read() for driver in units), return_exceptions=True)
+        assert all(isinstance(result, DriverError) for result in results)
+        answers = True
+        again = drivers.open("oven-4", device(peer.url, 4))
+        await again.connect()
+        assert peer.connections > 1
+        for driver in (*units, again):
+            await driver.close()
