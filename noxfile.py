@@ -62,7 +62,7 @@ def lock(session: nox.Session) -> None:
         *("uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"),
         *("--no-emit-index-url", "--no-header"),
     )
-    everything = ("--extra", "fast", "--extra", "test", "--extra", "dev", "--group", "build")
+    everything = ("--extra", "fast", "--extra", "serial", "--extra", "test", "--extra", "dev", "--group", "build")
     bounds = ("-c", "requirements.lock", "-c", "requirements-test.lock")
     run_time = ("pyproject.toml", "--extra", "fast")
     session.run(*compile_, *run_time, "-o", "requirements.lock", *session.posargs)

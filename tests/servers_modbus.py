@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import shutil
+import ssl
 import struct
 import tty
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -175,6 +176,7 @@ class HostilePeer:
 
     behave: Behaviour
     port: int = 0
+    tls: ssl.SSLContext | None = None
     connections: int = 0
     asked: list[Asked] = field(default_factory=list)
     _server: asyncio.Server | None = None
@@ -182,10 +184,10 @@ class HostilePeer:
 
     @property
     def url(self) -> str:
-        return f"tcp://127.0.0.1:{self.port}"
+        return f"{'tls' if self.tls else 'tcp'}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> "HostilePeer":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
