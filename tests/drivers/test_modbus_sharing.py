@@ -9,7 +9,7 @@ import pytest
 from drivers.errors import ConnectionLost, DriverError
 from drivers.modbus.options import ModbusDevice
 from drivers.registry import Drivers
-from tests.servers_modbus import SILENCE, Asked, HostilePeer, modbus_serial
+from tests.servers_modbus import Asked, HostilePeer, modbus_serial
 from tests.waiting import free_port, until
 
 
@@ -52,36 +52,6 @@ async def test_two_agents_in_one_process_share_nothing():
         for drivers in (Drivers(), Drivers()):
             await drivers.open("oven-1", device(peer.url, 1)).connect()
         assert peer.connections == 2
-
-
-async def test_a_silent_unit_costs_its_neighbour_no_more_than_the_wait():
-    def behave(asked: Asked) -> bytes:
-        return SILENCE if asked.unit == 9 else asked.reply()
-
-    drivers = Drivers()
-    async with HostilePeer(behave) as peer:
-        neighbour = drivers.open("oven-1", device(peer.url, 1))
-        await neighbour.connect()
-        batches = 0
-
-        async def read_neighbour() -> None:
-            nonlocal batches
-            while True:
-                assert [reading.value for reading in (await neighbour.read()).readings] == [1, 2, 3]
-                batches += 1
-
-        reading = asyncio.create_task(read_neighbour())
-        for _ in range(3):
-            silent = drivers.open("oven-9", device(peer.url, 9))
-            with pytest.raises(DriverError, match=r"unit 9 .* but unit 1 does"):
-                await silent.connect()
-            before = batches
-            await until(lambda before=before: batches > before, what="the neighbour goes on")
-        assert not reading.done()
-        reading.cancel()
-        await asyncio.wait([reading])
-        assert peer.connections == 4
-        await neighbour.close()
 
 
 async def test_a_unit_with_many_requests_lets_the_others_have_their_turn():
