@@ -9,7 +9,7 @@ A unit that did not answer is *aside* until it does. It is asked again when its 
 back-off), but it may not take the others' time:
 - Where answers are told apart (see `mbap`), its question waits for an answer without holding the turn. That a device
   can answer others meanwhile is learned by trying; one that cannot is asked one question at a time for good.
-- Elsewhere it holds the turn, and then no unit that is aside may do so for the next `SPARED` time-outs.
+- Elsewhere it holds the turn. It may do so once more; then no unit that is aside may for the next `SPARED` time-outs.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ class Line:
         was given up.
 
         Raises NoAnswer, Closed, Unfit, or OSError or TimeoutError when no connection can be opened. A unit that is
-        aside may hear NoAnswer at once.
+        aside may hear NoAnswer without having been asked.
         """
         loop = asyncio.get_running_loop()
         unit = questions[0].unit
@@ -96,8 +96,9 @@ class Line:
         return answers
 
     def _put_aside(self, unit: int, cost: float) -> None:
+        if unit in self._aside:
+            self._spared_until = asyncio.get_running_loop().time() + SPARED * cost
         self._aside.add(unit)
-        self._spared_until = max(self._spared_until, asyncio.get_running_loop().time() + SPARED * cost)
 
     async def _probe(self, questions: Sequence[Question], limit: float, pause_after: float) -> list[Answer]:
         """Ask a unit that is aside."""
@@ -107,6 +108,7 @@ class Line:
         apart = connection.is_open and connection.tells_answers_apart and not pause_after
         spared = asyncio.get_running_loop().time() < self._spared_until and not (apart and self._answers_others)
         if self._probing or spared:
+            await pause(limit)
             raise NoAnswer("not asked now: it was silent, and the others on the line are spared")
         self._probing = True
         try:
