@@ -7,7 +7,7 @@ the connection is an exception. The collector owns retry, time limits, time stam
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from config.model import DeviceOptions
 
@@ -40,6 +40,16 @@ class Reading(NamedTuple):
     detail: str = ""
 
 
+class Recalled(NamedTuple):
+    """The readings of a batch are not news but what the device recorded while nobody looked, oldest first, each with
+    its `source_time`. `until`: UTC µs up to which they are complete for `tags`; of the other tags nothing is told.
+    `more`: there is more to be asked for from there on."""
+
+    until: Micros
+    tags: frozenset[str]
+    more: bool = False
+
+
 class Batch(NamedTuple):
     """What one `read` brought, oldest first. A tag may occur more than once (queued notifications).
 
@@ -54,6 +64,7 @@ class Batch(NamedTuple):
     overflow: frozenset[str] = frozenset()
     restarted: bool = False
     missed: int = 0
+    recalled: Recalled | None = None
 
 
 class Driver(Protocol):
@@ -72,6 +83,15 @@ class Driver(Protocol):
 
     async def close(self) -> None:
         """Free the connection. Safe before `connect`, safe twice, never raises, bounded by the time-out."""
+
+
+@runtime_checkable
+class Historian(Protocol):
+    """A `Driver` of a device that records its values itself."""
+
+    async def recall(self, since: Micros) -> Batch | None:
+        """Between `connect` and the first `read`: what was recorded from `since` (UTC µs) on, or a first piece of
+        it, with `Batch.recalled`. None if there is nothing, or the device cannot tell. Raises `ConnectionLost`."""
 
 
 class DriverSpec(Protocol):

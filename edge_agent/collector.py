@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from config.model import DeviceOptions
-from drivers.base import Batch, Driver
+from drivers.base import Batch, Driver, Historian
 from drivers.errors import ConnectionLost, DriverError
 from edge_agent.backoff import Backoff
 from edge_agent.clock import Clock
@@ -31,6 +31,9 @@ class Sink(Protocol):
 
     async def feed(self, batch: Batch) -> None:
         """Returns when the next one may be read."""
+
+    def unseen(self, device: str) -> int | None:
+        """Since when nothing of the device is known (UTC µs), if its own history of that is wanted."""
 
     async def record(self, *data: Data) -> None:
         """What the collector says about its connection."""
@@ -94,6 +97,8 @@ class Collector:
 
     async def _collect(self, driver: Driver) -> None:
         self._health.connects += 1
+        if isinstance(driver, Historian):
+            await self._recall(driver)
         reported: frozenset[str] | None = None
         judged_at = 0
         while True:
@@ -112,6 +117,20 @@ class Collector:
             if news:
                 reported, judged_at = frozenset(self._health.bad), now.mono
                 await self._connected(now.wall)
+
+    async def _recall(self, driver: Historian) -> None:
+        """Feed what the device recorded since it was seen last; each piece is committed before the next is asked
+        for, so a piece that was not is asked for again after a restart."""
+        since = self._sink.unseen(self._name)
+        while since is not None:
+            async with asyncio.timeout(self._read_limit):
+                batch = await driver.recall(since)
+            if batch is None:
+                return
+            await self._sink.feed(batch)
+            before, since = since, self._sink.unseen(self._name)
+            if batch.recalled is None or not batch.recalled.more or since is None or since <= before:
+                return
 
     async def _keeps_up(self, turn: Turn) -> None:
         where = f"{self._name} ({self._options.endpoint})"

@@ -127,10 +127,16 @@ class Floor:
     async def feed(self, batch: Batch) -> None:
         """Step the machines that the batch concerns; returns when it is committed. Nothing to keep, no commit."""
         now = self._clock.now()
-        for watcher in self.watchers:
+        for watcher in self.watchers if batch.recalled is None else ():
             watcher(batch, now)
         machines = self._by_device.get(batch.device, ())
         await self._commit([(m, m.step(self._states[m.name], batch, now)) for m in machines], now)
+
+    def unseen(self, device: str) -> int | None:
+        """Since when some machine knows nothing of the device, UTC µs."""
+        machines = self._by_device.get(device, ())
+        found = [machine.unseen(self._states[machine.name], device) for machine in machines]
+        return min((since for since in found if since is not None), default=None)
 
     async def tick(self) -> None:
         """Fire the machines' timers for ever, each at its own time."""

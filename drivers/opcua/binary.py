@@ -25,7 +25,8 @@ ARRAY = 0x80
 NOTHING, BOOLEAN, DATE_TIME, STATUS_CODE = 0, 1, 13, 19
 STRING, GUID, BYTE_STRING, XML, LOCALIZED_TEXT, STRUCTURE = 12, 14, 15, 16, 21, 22
 
-_PUBLISH_RESPONSE, _REPUBLISH_RESPONSE, _READ_RESPONSE = 829, 835, 634
+_PUBLISH_RESPONSE, _REPUBLISH_RESPONSE, _READ_RESPONSE, _HISTORY_RESPONSE = 829, 835, 634, 667
+_HISTORY_DATA = (658, 11227)
 _DATA_CHANGE, _EVENTS, _STATUS_CHANGE = 811, 916, 820
 _PLAIN = dict(zip((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 19), "?bBhHiIqQfdqI", strict=True))
 _LONGEST_RUN = 512
@@ -81,6 +82,27 @@ def read_response(data: bytes) -> tuple[int, list[Item]]:
             kind, value, status, source, pos = _data_value(data, pos, 0)
             items.append((handle, kind, value, status, source))
         return result, items
+
+
+def history_response(data: bytes) -> tuple[int, list[tuple[int, bytes | None, list[Item]]]]:
+    """(status of the service, (status, continuation point, values) of each node) of the body of a
+    HistoryReadResponse. Raises `Malformed`."""
+    with _whole("a history"):
+        result, pos = _response_head(data, _HISTORY_RESPONSE)
+        nodes, pos = length(data, pos)
+        found: list[tuple[int, bytes | None, list[Item]]] = []
+        for handle in range(nodes):
+            (status,) = _U32.unpack_from(data, pos)
+            point, pos = _bytes(data, pos + 4)
+            kind, start, pos = extension_at(data, pos)
+            items: list[Item] = []
+            if kind in _HISTORY_DATA:
+                count, start = length(data, start)
+                for _ in range(count):
+                    one, value, bad, source, start = _data_value(data, start, 0)
+                    items.append((handle, one, value, bad, source))
+            found.append((status, point, items))
+        return result, found
 
 
 @contextmanager

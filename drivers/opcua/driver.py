@@ -22,10 +22,11 @@ from asyncua.ua.uaerrors import UaStatusCodeError
 
 from config.errors import Problem
 from config.secrets import resolve
-from drivers.base import Batch
+from drivers.base import Batch, Micros
 from drivers.errors import ConnectionLost, DriverError
 from drivers.opcua import security
 from drivers.opcua.failures import Failures
+from drivers.opcua.history import History
 from drivers.opcua.options import Identity, OpcuaDevice, Security
 from drivers.opcua.polling import Polling
 from drivers.opcua.session import POLICIES, Session
@@ -65,6 +66,7 @@ class OpcuaDriver:
         self._session: Session | None = None
         self._reader: Reader | None = None
         self._first: Batch | None = None
+        self._history: History | None = None
         self._standing = Standing()
         self._chosen = Standing()
         self._per_call = _MOST_PER_CALL
@@ -78,6 +80,8 @@ class OpcuaDriver:
             restarted = await self._look_around(session)
             self._reader = await self._begin(session)
             self._first = Batch(self._name, self._wanted.bad_readings(), restarted=restarted)
+            if self._options.history:
+                self._history = History(self._name, session, self._wanted, per_call=self._per_call)
 
     async def read(self) -> Batch:
         if self._session is None or self._reader is None:
@@ -91,6 +95,12 @@ class OpcuaDriver:
             if self._standing.below(self._chosen):
                 raise self._failures.lost(f"{self._standing}; the other servers are asked.", code="C507")
             return await self._reader.read()
+
+    async def recall(self, since: Micros) -> Batch | None:
+        if self._session is None or self._history is None or (self._first is not None and self._first.restarted):
+            return None
+        with self._failures.translated(ConnectionLost):
+            return await self._history.recall(since)
 
     async def close(self) -> None:
         reader, self._reader = self._reader, None

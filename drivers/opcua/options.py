@@ -150,6 +150,8 @@ class OpcuaDevice(DeviceOptions):
     """How often the server looks at a value; default: half of `publishing`."""
     polling: bool = False
     """Values are read every `sampling` and not subscribed to, as they are of a server without subscriptions."""
+    history: bool = True
+    """After a gap, what the server itself recorded of the tags meanwhile is read and told with its own times."""
     tags: Mapping[Name, OpcuaTag]
 
     @field_validator("url", "urls")

@@ -9,6 +9,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -205,6 +206,26 @@ class Session:
         (found,) = await self._client.uaclient.browse(parameters)
         found.StatusCode.check()
         return list(found.References or ())
+
+    async def history(self, nodes: Sequence[ua.NodeId], start: datetime, end: datetime, most: int) -> bytes:
+        """The body of a HistoryReadResponse: raw values between two times, oldest first, at most so many a node."""
+        details = ua.ReadRawModifiedDetails()
+        details.IsReadModified = details.ReturnBounds = False
+        details.StartTime, details.EndTime, details.NumValuesPerNode = start, end, most
+        wanted = ua.HistoryReadParameters()
+        wanted.HistoryReadDetails = details
+        wanted.TimestampsToReturn = ua.TimestampsToReturn.Source
+        wanted.ReleaseContinuationPoints = False
+        wanted.NodesToRead = [ua.HistoryReadValueId(NodeId=node) for node in nodes]
+        return bytes(await self._transport().send_request(ua.HistoryReadRequest(Parameters=wanted)))
+
+    async def release(self, points: Sequence[tuple[ua.NodeId, bytes]]) -> None:
+        """The server may forget where it stopped to give values of these nodes."""
+        wanted = ua.HistoryReadParameters()
+        wanted.HistoryReadDetails = ua.ReadRawModifiedDetails()
+        wanted.ReleaseContinuationPoints = True
+        wanted.NodesToRead = [ua.HistoryReadValueId(NodeId=node, ContinuationPoint=point) for node, point in points]
+        await self._transport().send_request(ua.HistoryReadRequest(Parameters=wanted))
 
     async def republish(self, subscription: int, sequence: int) -> bytes:
         """The body of a RepublishResponse: a notification that was sent before and never came."""

@@ -183,6 +183,8 @@ class Subscription:
 
     async def read(self) -> Batch:
         """The next notification. Raises `ConnectionLost`, and what asyncua raises."""
+        if self._publish is None:  # while nothing was asked for, nothing could be answered
+            self._stale_at = max(self._stale_at, self._now() + self._stale_after)
         while True:
             if self._publish is None:
                 self._publish = asyncio.create_task(

@@ -132,6 +132,9 @@ class _Sink:
     async def feed(self, batch: "Batch") -> None:
         self.take(batch, self._clock.now())
 
+    def unseen(self, device: str) -> int | None:
+        return None  # what is recorded is what is seen
+
     async def record(self, *data: "Data") -> None:
         from edge_agent.events.types import ConnectionChanged
 

@@ -56,6 +56,10 @@ class Machine(Protocol):
 
     def step(self, state: State, batch: Batch, now: Instant) -> Outcome: ...
 
+    def unseen(self, state: State, device: str) -> int | None:
+        """Since when nothing of the device is known (UTC µs): from then on its own history is wanted. None if
+        nothing is missing or its history is of no use."""
+
     def command(self, state: State, command: Command, now: Instant) -> Outcome:
         """What the MOM asks of this machine: carried out or refused, and answered by `command.*` events."""
 

@@ -424,6 +424,8 @@ class Frame:
         affects: tuple[str, ...],
         recovered: str | None,
         delta: Mapping[str, int] | None,
+        *,
+        history: bool = False,
     ) -> None:
         if not affects:
             return
@@ -438,5 +440,6 @@ class Frame:
                 affects=affects,
                 count_recovered=recovered,
                 recovered_delta=delta,
+                history_recovered=history or None,
             ),
         )

@@ -29,7 +29,8 @@ TRIGGERS: Final[Mapping[str, str]] = {
 class Gap(NamedTuple):
     """`tags`: keys it covers. `settle`: nothing is believed before (after a PLC restart). `back`: first good sample.
     `decided`: when all its tags that make the state had been read. `signs`: batches since. `read`: keys read since.
-    `worst` and `before`: what the registers gave so far, and the totals at its start."""
+    `worst` and `before`: what the registers gave so far, and the totals at its start. `recalled`: up to when the
+    device's own history of the tags in `told` has filled it, while more of it is awaited until `awaited`."""
 
     since: Instant
     cause: str
@@ -41,6 +42,9 @@ class Gap(NamedTuple):
     read: frozenset[str] = frozenset()
     worst: str | None = None
     before: Mapping[str, Mapping[str, int]] = {}
+    recalled: Instant | None = None
+    told: tuple[str, ...] = ()
+    awaited: Instant | None = None
 
     def settling(self, now: Instant) -> bool:
         return self.settle is not None and now.mono < self.settle.mono

@@ -21,12 +21,12 @@ from edge_agent.machine.counters import Group, flush
 from edge_agent.machine.measurements import SetState
 from edge_agent.machine.parts import Part, Rebuild, Resumed, StateBegan
 from edge_agent.machine.plan import Plan, plan, with_calendar
+from edge_agent.machine.recalling import Recalling, unseen
 from edge_agent.machine.record import MachineState
 from edge_agent.machine.registers import Register
 from edge_agent.machine.sample_sets import prepare
 from edge_agent.machine.samples import Device
 from edge_agent.machine.state import GROUPS
-from edge_agent.machine.step import Step
 from edge_agent.machine.tag_table import tag_table
 
 
@@ -57,8 +57,14 @@ class Machine:
         if batch.device not in self.devices:
             return Outcome(state)
         step = self._step(state, now)
-        step.batch(batch)
+        if batch.recalled is None:
+            step.batch(batch)
+        else:
+            step.recall(batch)
         return step.finish()
+
+    def unseen(self, state: State, device: str) -> int | None:
+        return unseen(state, device)
 
     def due(self, state: State) -> int | None:
         wake: int | None = state.wake
@@ -69,8 +75,8 @@ class Machine:
         step.advance()
         return step.finish()
 
-    def _step(self, state: MachineState, now: Instant) -> Step:
-        return Step(self._planned(state.archive.calendar), self._sets, self._epoch, state, now, self._team)
+    def _step(self, state: MachineState, now: Instant) -> Recalling:
+        return Recalling(self._planned(state.archive.calendar), self._sets, self._epoch, state, now, self._team)
 
     def _planned(self, calendar: str | None) -> Plan:
         """The plan with the calendar of the MOM, if it has sent one."""
@@ -113,6 +119,7 @@ class Machine:
         for part, why in anew.items():
             self._introduce(step, part, why)
         step.tell(Resumed(known.at, now))
+        step.give_up()
         for name, device in state.devices.items():
             if device.seen is not None and device.good:
                 step.open_gap(name, device.seen, cause)
@@ -193,7 +200,7 @@ class Machine:
                 parts[part.name], anew[part] = part.initial(now), str(fault)
         return parts, anew
 
-    def _introduce(self, step: Step, part: Part[Any], why: str) -> None:
+    def _introduce(self, step: Recalling, part: Part[Any], why: str) -> None:
         """A part that is new to a machine in the middle of its life hears the state, and no more."""
         if why:
             step.warn("state_unreadable", f"{self.name}: what was stored of its {part.name} cannot be used ({why}).")

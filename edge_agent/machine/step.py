@@ -22,11 +22,12 @@ from edge_agent.machine.times import at_mono
 
 
 class Step(Sampling):
-    def advance(self) -> None:
-        """Run what is due by now, oldest first, each at its own time."""
+    def advance(self, until: Instant | None = None) -> None:
+        """Run what is due by now, or by `until` before it, oldest first, each at its own time."""
+        limit = (until or self.now).mono
         while True:
             first = self._first()
-            if first is None or first[0] > self.now.mono:
+            if first is None or first[0] > limit:
                 self.wake = None if first is None else first[0]
                 return
             self._fire(first[1], first[2], at_mono(self.now, first[0]))

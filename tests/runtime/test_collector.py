@@ -58,6 +58,8 @@ class Told:
 
     async def feed(self, batch: Batch) -> None: ...
 
+    def unseen(self, device: str) -> int | None: ...
+
     async def record(self, *data: Data) -> None:
         self.data += data
 

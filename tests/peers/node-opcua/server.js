@@ -3,7 +3,8 @@
 //
 // Start:    node server.js TRUTH_LOG PKI_FOLDER PORT [SETTINGS as JSON]; prints {"ready": true} on one line
 //           PKI_FOLDER holds press.pem and press.key, and users/trusted/certs the certificates of users. Settings: doubles (Double nodes D0, D1, …), users ({name: password}),
-//           anonymous, trustAll, namespaces (registered before the press's own, to move its index), maxSessions.
+//           anonymous, trustAll, namespaces (registered before the press's own, to move its index), maxSessions,
+//           history (every node keeps its values).
 // Commands: one JSON object per line on stdin; each is answered by one line on stdout.
 //   {"cmd": "set", "node": "Total", "value": 7, "status": "Bad", "time": ms}     status and time if wanted
 //   {"cmd": "count", "node": "Total", "rate": 50}   one up, `rate` times a second; 0 stops. Answers {total}
@@ -22,7 +23,7 @@ const {
 } = require("node-opcua");
 
 const [truthLog, pki, port, settings] = process.argv.slice(2);
-const {doubles = 0, users: passwords = {}, anonymous = true, trustAll = true, namespaces = 0, maxSessions = 20} = JSON.parse(settings || "{}");
+const {doubles = 0, users: passwords = {}, anonymous = true, trustAll = true, namespaces = 0, maxSessions = 20, history = false} = JSON.parse(settings || "{}");
 const truth = fs.openSync(truthLog, "a");
 const nodes = new Map();
 const timers = new Map();
@@ -42,6 +43,7 @@ function add(name, type, value) {
     const variable = namespace.addVariable({
         componentOf: folder, browseName: name, nodeId: `s=${name}`, dataType: DataType[type], minimumSamplingInterval: 10,
     });
+    if (history) server.engine.addressSpace.installHistoricalDataNode(variable, {maxOnlineValues: 100000});
     nodes.set(name, {variable, type, value});
     set(name, value);
 }
