@@ -160,8 +160,8 @@ def _in_field(data: bytes, pos: int, rest: list[Step], field: LayoutField) -> tu
     if isinstance(field.of, Layout):
         return _in_structure(data, pos, rest, field.of)
     if field.of == 24:
-        kind, value, _ = binary.variant_at(data, pos, 0)
-        return _pick(value, rest, None) if rest else (kind, value)
+        kind, value, end = binary.variant_at(data, pos, 0)
+        return _pick(data[pos:end], rest, None) if rest else (kind, value)
     if rest:
         raise NoPart(f"BadNoMatch: {field.name} is no structure and no array")
     return field.of, binary.value_at(data, pos, field.of)[0]
