@@ -119,6 +119,8 @@ class Mqtt(Options):
     """First levels of every topic."""
     confirm: Literal["broker"] = "broker"
     """Who confirms an event before the buffer lets it go."""
+    commands: bool = True
+    """Receive the MOM's commands, on a second connection with the client id `<client_id>-cmd`."""
     window: Annotated[int, Field(ge=1, le=100)] = 100
     """Messages that may be on the way unconfirmed."""
     keepalive: Annotated[Duration, between("1s", "18h")] = 15_000_000

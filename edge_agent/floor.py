@@ -16,6 +16,7 @@ from buffer.outbox import Lane, Message, Oldest, Outbox, Span
 from config.model import Config
 from drivers.base import Batch, Reading
 from edge_agent.clock import Clock, Instant
+from edge_agent.commands.envelope import Command
 from edge_agent.delivery import plain
 from edge_agent.delivery.retained import Retained
 from edge_agent.events.codec import agent_encoder, machine_encoder
@@ -155,10 +156,17 @@ class Floor:
             due = [self.machines[name] for name, at in self._due.items() if at <= now.mono]
             await self._commit([(m, m.tick(self._states[m.name], now)) for m in due], now)
 
-    async def record(self, *data: Data, time: int | None = None) -> None:
-        """Events of the agent itself, in `$agent.h`; `time` (UTC µs) is when they happened, by default now."""
+    async def command(self, machine: str, command: Command) -> None:
+        """Let a machine answer a command of the MOM; returns when the answer and what it did are committed."""
         now = self._clock.now()
-        messages = [self._agent_message(each, now, time) for each in data]
+        one = self.machines[machine]
+        await self._commit([(one, one.command(self._states[machine], command, now))], now)
+
+    async def record(self, *data: Data, time: int | None = None, story: str | None = None) -> None:
+        """Events of the agent itself, in `$agent.h`; `time` (UTC µs) is when they happened, by default now; `story`:
+        the command that they answer."""
+        now = self._clock.now()
+        messages = [self._agent_message(each, now, time, story) for each in data]
         await self._append(messages, {_AGENT: self._agent_state()})
 
     async def give_up(self, oldest: Sequence[Oldest], *, cause: str, policy: str) -> None:
@@ -241,11 +249,20 @@ class Floor:
         values = machine.describe(self._states[machine.name])["counters"]
         return plain.counters(encoder.place, machine.name, encoder.epoch, at=now.wall, values=values)
 
-    def _agent_message(self, data: Data, now: Instant, time: int | None) -> Message:
+    def _agent_message(self, data: Data, now: Instant, time: int | None, story: str | None = None) -> Message:
         seq = self.last_seq.get(AGENT_STREAM, 0) + 1
         self.last_seq[AGENT_STREAM] = seq
         at = now.wall if time is None else time
-        return self._agent_encoder.encode(Event(lane=Lane.HEALTH, seq=seq, time=at, recorded=now.wall, data=data))
+        event = Event(
+            lane=Lane.HEALTH,
+            seq=seq,
+            time=at,
+            recorded=now.wall,
+            data=data,
+            correlation_id=story,
+            causation_id=story,
+        )
+        return self._agent_encoder.encode(event)
 
     def _agent_state(self) -> bytes:
         return json.dumps(self.last_seq).encode()

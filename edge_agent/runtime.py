@@ -27,6 +27,7 @@ from config.model import Config
 from config.secrets import resolve
 from drivers.base import Reading
 from drivers.registry import Drivers
+from edge_agent.administration import Administration
 from edge_agent.backoff import Backoff
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.collector import Collector
@@ -35,8 +36,11 @@ from edge_agent.control.server import ControlServer
 from edge_agent.delivery import plain
 from edge_agent.delivery.bounds import Bounds
 from edge_agent.delivery.forwarder import Forwarder, Presence
+from edge_agent.delivery.inbox import Inbox
+from edge_agent.delivery.login import Login, login
 from edge_agent.delivery.mqtt import MqttPublisher
 from edge_agent.delivery.retained import Retained
+from edge_agent.downlink import Downlink
 from edge_agent.events.topics import agent_place
 from edge_agent.events.types import AgentStarted, AgentStopped, AgentWarning, Data, DataLoss
 from edge_agent.explanation import Explanation
@@ -189,6 +193,8 @@ class Agent:
         if publisher is not None:
             life.secret = self._secret(new)
             await life.sending.replace(publisher)
+        if publisher is not None or done.machines.added or done.machines.removed:
+            life.inbox.renew()
         await life.heartbeat.beat()
         return done
 
@@ -229,6 +235,9 @@ class Agent:
             inspection = Inspection(self._running, self.health, floor, outbox, clock)
             heartbeat = Heartbeat(floor, outbox, self.health, clock, disk=buffer.parent, running=self._running)
             explanation = Explanation(self._running, self.health, floor, outbox, clock)
+            administration = Administration(floor, retained, clock)
+            downlink = Downlink(self._running, floor, administration, clock)
+            inbox = Inbox(self._inbox_login, downlink.topics, downlink.take, clock, self._random)
             commands = {**inspection.commands(), **explanation.commands(), "reload": self._told_to_reload}
             async with ControlServer(socket_path(buffer), commands):
                 sending = Sending(forwarder)
@@ -237,7 +246,7 @@ class Agent:
                 ready()
                 try:
                     bounds = Bounds(floor, outbox, clock, config.buffer)
-                    await self._collect(stop, floor, heartbeat, bounds, sending, outbox.epoch)
+                    await self._collect(stop, floor, heartbeat, bounds, sending, inbox, outbox.epoch)
                     await self._last_words(floor, outbox, (clock.now().mono - began.mono) / 1e6)
                 finally:
                     await sending.end()
@@ -255,7 +264,14 @@ class Agent:
             log.warning("stopped before everything was %s", "stored: no room" if outbox.full else "sent")
 
     async def _collect(
-        self, stop: asyncio.Event, floor: Floor, heartbeat: Heartbeat, bounds: Bounds, sending: Sending, epoch: str
+        self,
+        stop: asyncio.Event,
+        floor: Floor,
+        heartbeat: Heartbeat,
+        bounds: Bounds,
+        sending: Sending,
+        inbox: Inbox,
+        epoch: str,
     ) -> None:
         """Everything that makes events, until `stop` is set. Raises `OutboxError` when the buffer ends it."""
         drivers = Drivers()
@@ -269,9 +285,10 @@ class Agent:
                     group.create_task(heartbeat.run(), name="heartbeat"),
                     group.create_task(bounds.run(), name="bounds"),
                     group.create_task(sending.watch(), name="forwarder: watched"),
+                    group.create_task(inbox.run(), name="inbox"),
                     group.create_task(self._reload_when_asked(), name="reload"),
                 ]
-                self._life = _Life(floor, collectors, sending, heartbeat, epoch, self._secret(self.config))
+                self._life = _Life(floor, collectors, sending, inbox, heartbeat, epoch, self._secret(self.config))
                 await stop.wait()
                 self._life = None
                 async with self._reloading:
@@ -354,6 +371,15 @@ class Agent:
         password = config.mqtt.password
         return None if password is None else resolve(password, base_dir=self._home)
 
+    def _inbox_login(self) -> Login:
+        config = self.config
+        return login(
+            config.mqtt,
+            client_id=f"{config.mqtt.client_id or f'edge-agent-{config.agent.id}'}-cmd",
+            password=self._secret(config),
+            home=self._home,
+        )
+
     def _publisher(self, config: Config) -> MqttPublisher:
         return MqttPublisher(
             config.mqtt,
@@ -386,6 +412,7 @@ class _Life:
     floor: Floor
     collectors: Collectors
     sending: Sending
+    inbox: Inbox
     heartbeat: Heartbeat
     epoch: str
     secret: str | None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from edge_agent.clock import Instant, rfc3339
 from edge_agent.commands import effects
 from edge_agent.commands.answers import close, say
-from edge_agent.commands.envelope import CLASSES, Command, Refused, loaded, stored
+from edge_agent.commands.envelope import CLASSES, Command, Refused, check_class, loaded, stored
 from edge_agent.machine import context
 from edge_agent.machine.archive import MAX_SCHEDULED, Result, Scheduled, result_key
 
@@ -53,6 +53,7 @@ def _again(step: "Step", command: Command, known: Result) -> None:
 def _check(step: "Step", command: Command) -> None:
     if command.name not in CLASSES:
         raise Refused("unknown_command", f"there is no command {command.name!r}")
+    check_class(command)
     if command.subject != step.plan.subject:
         raise Refused("unknown_asset", f"this is {step.plan.subject}, not {command.subject}")
     if command.name not in effects.EFFECTS:

@@ -50,7 +50,8 @@ class Refused(Exception):
 
 
 class Command(NamedTuple):
-    """Times are UTC µs. `subject`: the asset it is for. `params`: what of `data` belongs to the command itself."""
+    """Times are UTC µs. `subject`: the asset it is for. `params`: what of `data` belongs to the command itself.
+    `topic_class`: class of the topic it came on, None if it came on none."""
 
     id: str
     source: str
@@ -63,6 +64,7 @@ class Command(NamedTuple):
     expect_ctx_rev: int | None = None
     effective_at: int | None = None
     retained: bool = False
+    topic_class: str | None = None
 
     @property
     def digest(self) -> str:
@@ -71,7 +73,7 @@ class Command(NamedTuple):
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def read(event: Mapping[str, Any], *, retained: bool = False) -> Command:
+def read(event: Mapping[str, Any], *, retained: bool = False, topic_class: str | None = None) -> Command:
     """The command in a CloudEvent. Raises Malformed."""
     type_ = _text(event, "type")
     name, _, version = type_.removeprefix(PREFIX).rpartition(".")
@@ -99,6 +101,7 @@ def read(event: Mapping[str, Any], *, retained: bool = False) -> Command:
         rev,
         _time(data, "effective_at"),
         retained,
+        topic_class,
     )
 
 
@@ -117,6 +120,14 @@ def _time(record: Mapping[str, Any], key: str) -> int | None:
         return parse_rfc3339(value)
     except (TypeError, ValueError) as error:
         raise Malformed(f"{key} is no time: {error}") from error
+
+
+def check_class(command: Command) -> None:
+    """The broker allows by topic, so what came on one must be of its class. Raises Refused."""
+    known = CLASSES.get(command.name)
+    if None not in (known, command.topic_class) and known != command.topic_class:
+        detail = f"{command.name} is of class {known} and came on a topic of class {command.topic_class}"
+        raise Refused("unauthorised", detail)
 
 
 def stored(command: Command) -> str:

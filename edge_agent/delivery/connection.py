@@ -14,7 +14,8 @@ from paho.mqtt.properties import Properties
 
 from buffer.outbox import Message
 from edge_agent.delivery import refusals
-from edge_agent.delivery.network import Events, Login, Network, Outgoing
+from edge_agent.delivery.login import Login
+from edge_agent.delivery.network import Events, Network, Outgoing
 from edge_agent.delivery.publisher import NotConnected, PublishError, Rejected
 
 CLOSE_LIMIT = 2.0

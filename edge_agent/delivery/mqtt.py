@@ -10,9 +10,7 @@ Use it only where the broker knows nothing better.
 """
 
 import asyncio
-import ssl
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from paho.mqtt.properties import Properties
 
@@ -20,9 +18,9 @@ from buffer.outbox import Message
 from config.model import Mqtt
 from edge_agent.clock import Clock
 from edge_agent.delivery.connection import Connection
-from edge_agent.delivery.network import Login, Packed
+from edge_agent.delivery.login import Login, login
+from edge_agent.delivery.network import Packed
 from edge_agent.delivery.publisher import NotConnected, PublishError
-from edge_agent.delivery.refusals import unusable_files
 from edge_agent.events.codec import stamp
 
 CLOUD_EVENT = b"application/cloudevents+json; charset=utf-8"
@@ -86,40 +84,7 @@ class MqttPublisher:
             await connection.close()
 
     def _login(self) -> Login:
-        options = self._options
-        url = urlsplit(options.url)
-        secure = url.scheme == "mqtts"
-        return Login(
-            host=url.hostname or "127.0.0.1",
-            port=url.port or (8883 if secure else 1883),
-            client_id=self._client_id,
-            username=options.username,
-            password=self._password,
-            tls=self._tls() if secure else None,
-            ca_file=options.ca_file,
-            v5=self._v5,
-            keepalive=max(1, round(options.keepalive / 1e6)),
-            limit=options.timeout / 1e6,
-        )
-
-    def _tls(self) -> ssl.SSLContext:
-        options = self._options
-        named = {
-            "mqtt.ca_file": options.ca_file,
-            "mqtt.cert_file": options.cert_file,
-            "mqtt.key_file": options.key_file,
-        }
-        files = ", ".join(f"{key} ({name})" for key, name in named.items() if name)
-        try:
-            context = ssl.create_default_context(cafile=self._file(options.ca_file))
-            if options.cert_file is not None:
-                context.load_cert_chain(self._home / options.cert_file, self._file(options.key_file))
-        except OSError as error:  # ssl.SSLError is one
-            raise unusable_files(error, files=files) from error
-        return context
-
-    def _file(self, name: str | None) -> Path | None:
-        return None if name is None else self._home / name
+        return login(self._options, client_id=self._client_id, password=self._password, home=self._home)
 
     def _will_properties(self) -> Properties | None:
         return Packed(pack([content_type(PLAIN)])) if self._v5 else None

@@ -21,31 +21,13 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from buffer.outbox import Message
+from edge_agent.delivery.login import Login
 
 _IDLE = 1.0
 """Seconds between two looks at the keep-alive when nothing happens."""
 _CHUNK = 1 << 16
 _NO_SESSION = b"\x05\x11\x00\x00\x00\x00"
 """CONNECT properties: session expiry interval 0."""
-
-
-class Login(NamedTuple):
-    """Where to connect and as whom. `keepalive` and `limit` are seconds."""
-
-    host: str
-    port: int
-    client_id: str
-    username: str | None
-    password: str | None
-    tls: ssl.SSLContext | None
-    ca_file: str | None
-    v5: bool
-    keepalive: int
-    limit: float
-
-    @property
-    def broker(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 class Packed(Properties):

@@ -1,7 +1,8 @@
 """What a broker's refusal means to us: the one place where reason codes and library errors become ours.
 
 Faults: B601 login refused, B602 TLS, B603 may not publish, B604 two agents with one client id, B605 the broker
-cannot be reached, B606 the broker ended or refused the connection, B607 the broker will never take this message.
+cannot be reached, B606 the broker ended or refused the connection, B607 the broker will never take this message,
+B608 commands may not be received.
 """
 
 import socket
@@ -100,6 +101,16 @@ def puback_refused(code: int, *, broker: str, topic: str) -> PublishError:
     if code in _SET_ASIDE:
         return Rejected(f"{_SET_ASIDE[code]} (0x{code:02X})", code="B607", native=native)
     return NotConnected(f"The broker {broker} cannot take messages now: {words(code)}.", code="B606", native=native)
+
+
+def subscription_refused(code: int, *, broker: str) -> PublishError:
+    """A SUBACK with a failure code."""
+    return Forbidden(
+        f"The broker {broker} does not allow to receive commands: {words(code)}. Allow the agent to read …/cmd/# in "
+        "the broker's access list, or set mqtt.commands: false.",
+        code="B608",
+        native=f"SUBACK {words(code)}",
+    )
 
 
 def unreachable(error: Exception, *, broker: str, ca_file: str | None) -> PublishError:

@@ -69,6 +69,14 @@ class Retained:
         if self._dirty:
             self.changed.set()
 
+    def again(self, subject: str | None) -> int:
+        """Send those of one asset once more, or all; how many they are."""
+        topics = [topic for topic, known in self._newest.items() if subject in (None, _subject(known.body))]
+        self._dirty.update(dict.fromkeys(topics))
+        if topics:
+            self.changed.set()
+        return len(topics)
+
     def take(self) -> Message | None:
         """The next snapshot that was not yet sent as it is now, or None."""
         if not self._dirty:
@@ -85,6 +93,10 @@ def _topic(message: Message) -> str | None:
         return None
     root, _, _ = message.topic.rpartition("/evt/")
     return f"{root}/cur/{what}"
+
+
+def _subject(body: bytes) -> object:
+    return json.loads(body).get("subject")
 
 
 def _key(topic: str) -> str:

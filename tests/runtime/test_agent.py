@@ -52,9 +52,12 @@ class Running:
 
 
 @asynccontextmanager
-async def running(folder: Path, buffer: type[SqliteOutbox] = SqliteOutbox) -> AsyncIterator[Running]:
+async def running(
+    folder: Path, buffer: type[SqliteOutbox] = SqliteOutbox, *, broker: int | None = None, more: str = ""
+) -> AsyncIterator[Running]:
+    """`broker` is its port; `more` are lines of the machine's configuration."""
     file = folder / "edge-agent.yaml"
-    file.write_text(_CONFIG.format(port=free_port()))
+    file.write_text(_CONFIG.format(port=broker or free_port()) + more)
     messages: list[Message] = []
 
     def observe(new: Sequence[Message]) -> None:
