@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,8 +30,21 @@ class Peer:
 @asynccontextmanager
 async def node(script: str, *arguments: str) -> AsyncIterator[Peer]:
     """Run `peers/<script>` until the block ends."""
+    async with _run("node", script, *arguments) as peer:
+        yield peer
+
+
+@asynccontextmanager
+async def python(script: str, *arguments: str) -> AsyncIterator[Peer]:
+    """As `node`, in Python."""
+    async with _run(sys.executable, script, *arguments) as peer:
+        yield peer
+
+
+@asynccontextmanager
+async def _run(program: str, script: str, *arguments: str) -> AsyncIterator[Peer]:
     process = await asyncio.create_subprocess_exec(
-        "node",
+        program,
         str(_ROOT / "peers" / script),
         *arguments,
         stdin=asyncio.subprocess.PIPE,
