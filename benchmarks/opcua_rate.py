@@ -1,9 +1,9 @@
 """(u): OPC UA value changes into the machine step and its commit, in the agent as a process of its own.
 
 From a peer that sends notifications encoded before over a real session, so that the peer is not the limit; then the
-most that node-opcua gives; then asyncua's own subscription on the first peer. A value is counted when its notification
-is acknowledged, which the driver does after its commit; node-opcua tells nothing of that, so there the agent's own
-count of readings is taken. CPU is that of the receiving process alone.
+most that node-opcua gives; then asyncua's own subscription on the first peer. A value is counted when it has been
+acknowledged, which the driver does after its commit; node-opcua tells nothing of that, so there the agent's own count
+of readings is taken. CPU is that of the receiving process alone.
 """
 
 import asyncio
