@@ -4,6 +4,7 @@ A command returns for 0 or raises `Stop`. Everything else that leaves a command 
 file, its user gets one sentence and the path. Nobody gets a traceback on the screen.
 """
 
+import codecs
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -74,9 +75,15 @@ def guard(ui: "Ui", command: Callable[[], None]) -> None:
 
 
 def leave(app: Callable[[], Any]) -> None:
-    """Run the whole program: UTF-8 on any locale, quiet when the reader of a pipe has gone."""
+    """Run the whole program: UTF-8 on any locale, but plain signs on a terminal that does not know it; quiet when the
+    reader of a pipe has gone."""
+    codecs.register_error(_PLAIN, _plain)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if not hasattr(stream, "reconfigure"):
+            continue
+        if stream.isatty() and codecs.lookup(stream.encoding).name != "utf-8":
+            stream.reconfigure(errors=_PLAIN)
+        else:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     code: int | str | None = ExitCode.FINE
     try:
@@ -93,6 +100,17 @@ def leave(app: Callable[[], Any]) -> None:
     except BrokenPipeError:
         _silence()
     sys.exit(code)
+
+
+_PLAIN = "edge_agent_plain"
+_SIGNS = {"…": "...", "→": "->", "–": "-", "—": "-", "≤": "<=", "≥": ">=", "×": "x", "±": "+-", "µ": "u", "Σ": "sum"}
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Our own signs by their like in ASCII; what others wrote is escaped."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    return "".join(_SIGNS.get(sign) or ascii(sign)[1:-1] for sign in text), error.end
 
 
 def _of_system(error: OSError) -> Stop:
