@@ -1,7 +1,7 @@
 """The text of a configuration file: read with limits, and shown line by line without its secrets."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,7 +81,7 @@ class Source:
             what=problem.what,
             why=problem.why,
             fix=problem.fix,
-            path=".".join(map(str, path)),
+            path=".".join(_steps(path)),
             source=shown,
             caret=caret,
         )
@@ -111,6 +111,14 @@ class Source:
             at = last
         shown += text[at:]
         return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", shown.replace("\t", " ")), moved
+
+
+def _steps(path: Sequence[str | int]) -> Iterator[str]:
+    """The path in words; what stands below a secret may be one that was written in a wrong place."""
+    inside = False
+    for step in path:
+        yield _MASK if inside and step not in ("credential", "file", "env") else str(step)
+        inside = inside or is_secret(step)
 
 
 def _disjoint(cuts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -141,6 +141,16 @@ def _tell(ui: "Ui", stop: Stop) -> None:
         ui.error(stop.native)
 
 
+def _without_secrets(text: str) -> str:
+    """The text without the secrets of the environment; those of the configuration have no text of their own."""
+    from config.source import is_secret, mask
+
+    for name, value in os.environ.items():
+        if is_secret(name) and value:
+            text = text.replace(value, "***")
+    return mask(text)
+
+
 def _silence() -> None:
     """Nobody reads what we write: let the interpreter's last flush go nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -158,7 +168,7 @@ def _keep(error: Exception) -> str:
     lines = (
         f"edge-agent {version('edge-agent')}, Python {platform.python_version()}, {platform.platform()}\n",
         f"command: {' '.join(sys.argv[1:2])}\n\n",
-        *traceback.format_exception(error),
+        *map(_without_secrets, traceback.format_exception(error)),
     )
     try:
         handle, path = tempfile.mkstemp(prefix="edge-agent-bug-", suffix=".txt")
