@@ -59,6 +59,11 @@ RUNNING: dict[str, Page] = {
         "mend that: it is kept in the dead letters, declared by a data.loss event, and the others go on. Raise "
         "the broker's limit for messages.",
     ),
+    "B608": Page(
+        "The broker does not allow to receive commands",
+        "The login works, but the broker's access list forbids to read the topics on which the MOM sends commands. "
+        "Allow the agent to read <topic_root>/…/cmd/#, or write mqtt.commands: false where nobody sends any.",
+    ),
     "B699": Page(
         "Sending failed in a way it should not",
         "A fault of the program. Events are stored; sending is tried again. Please report it with edge-agent "

@@ -72,6 +72,7 @@ FIXTURES |= {
     "B605": lambda _: refusals.unreachable(ConnectionRefusedError(), ca_file=None, **MOM),
     "B606": lambda _: refusals.disconnected(0x8B, client_id="edge-agent-a1", **MOM),
     "B607": lambda _: refusals.puback_refused(0x95, topic="ea/v1/sz1/stamping/line3/press-1/evt/state", **MOM),
+    "B608": lambda _: refusals.subscription_refused(0x87, **MOM),
     "C501": lambda _: faults.translate("oven-1", OVEN, ConnectionRefusedError(), ()),
     "C502": lambda _: faults.translate("oven-1", OVEN, TimeoutError(), ()),
     "C503": lambda _: faults.translate("oven-1", OVEN, socket.gaierror(-2, "Name or service not known"), ()),
