@@ -48,6 +48,7 @@ from edge_agent.floor import Floor, Observer
 from edge_agent.health import DeviceHealth, Health, Link
 from edge_agent.heartbeat import Heartbeat
 from edge_agent.inspection import Inspection
+from edge_agent.looking import Connections
 from edge_agent.machine.machine import Machine
 from edge_agent.reloading import Changes, Refused, changes
 from edge_agent.running import Running
@@ -89,6 +90,7 @@ class Agent:
         self._reloading = asyncio.Lock()
         self._asked = asyncio.Event()
         self._life: _Life | None = None
+        self._connections = Connections(self._clock)
 
     @property
     def config(self) -> Config:
@@ -238,7 +240,12 @@ class Agent:
             administration = Administration(floor, retained, clock)
             downlink = Downlink(self._running, floor, administration, clock)
             inbox = Inbox(self._inbox_login, downlink.topics, downlink.take, clock, self._random)
-            commands = {**inspection.commands(), **explanation.commands(), "reload": self._told_to_reload}
+            commands = {
+                **inspection.commands(),
+                **explanation.commands(),
+                **self._connections.commands(),
+                "reload": self._told_to_reload,
+            }
             async with ControlServer(socket_path(buffer), commands):
                 sending = Sending(forwarder)
                 sending.begin(self._publisher(config))
@@ -329,7 +336,7 @@ class Agent:
         return Collector(
             name,
             options,
-            partial(drivers.open, name, options),
+            lambda: self._connections.keep(name, options, drivers.open(name, options)),
             floor,
             self.health.devices[name],
             self._clock,

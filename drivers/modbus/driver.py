@@ -10,9 +10,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from drivers.base import Batch, Micros, Reading
+from drivers.looking import Listing, Looked
+from drivers.modbus import looking
+from drivers.modbus.addresses import LAST
 from drivers.modbus.block import Block
+from drivers.modbus.decodings import WIDEST
 from drivers.modbus.encoding import of_tag
-from drivers.modbus.exchange import Answer, Closed, NoAnswer, Question, Unfit
+from drivers.modbus.exchange import Answer, Closed, NoAnswer, Question, Unfit, question
 from drivers.modbus.faults import NOBODY_THERE, WRONG_ADDRESS, detail, not_connected, translate, unit_silent
 from drivers.modbus.learned import Learned
 from drivers.modbus.line import Line
@@ -101,6 +105,40 @@ class ModbusDriver:
     async def close(self) -> None:
         self._connected = False
         self._line.leave(self)
+
+    async def browse(self, path: str) -> Listing:
+        """See `drivers.looking.Looker`."""
+        if not path.strip("/"):
+            return looking.tables()
+        table, first, last = looking.span(path)
+        longest = self._device.max_registers * (16 if table.bits else 1)
+        parts, whole = await looking.survey(self._peek, table, first, last, longest)
+        note = "" if whole else f"only {len(parts)} parts were asked for: name a shorter range"
+        return Listing(looking.entries(table, parts), note)
+
+    async def look(self, tags: Sequence[str], *, wide: bool = False) -> list[Looked]:
+        """See `drivers.looking.Looker`; one request for each tag, past what is learned and dead bands."""
+        return [await self._look(next(field for field in self._fields if field.tag == tag), wide) for tag in tags]
+
+    async def _look(self, field: Field, wide: bool) -> Looked:
+        most = max(field.size, WIDEST) if wide and not field.table.bits else field.size
+        answer: Answer = b""
+        for size in sorted({field.size, min(most, LAST + 1 - field.start)}, reverse=True):
+            answer = await self._peek(Request(field.table, field.start, size, (field,)))
+            if isinstance(answer, bytes):
+                break
+        own = Block(self._device.unit, plan([field], self._limits)[0], self._encodings, {}, {})
+        if not isinstance(answer, bytes):
+            return Looked(own.refuse(detail(answer))[0])
+        if field.table.bits:
+            return Looked(own.take(answer)[0])
+        return Looked(own.take(answer[: field.size * 2])[0], looking.registers(answer))
+
+    async def _peek(self, request: Request) -> Answer:
+        """One request between those of `read`."""
+        if not self._connected:
+            raise not_connected(self._name)
+        return (await self._ask([question(self._device.unit, request)]))[0]
 
     def _plan(self, due: tuple[Micros, ...]) -> _Scan:
         fields = [field for field in self._fields if self._device.period(field.tag) in due]

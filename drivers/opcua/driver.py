@@ -10,7 +10,7 @@ Values come from a `Subscription`, or by `Polling` where the server has none.
 """
 
 import asyncio
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +24,9 @@ from config.errors import Problem
 from config.secrets import resolve
 from drivers.base import Batch, Micros
 from drivers.errors import ConnectionLost, DriverError
+from drivers.looking import Listing, Looked
 from drivers.opcua import security
+from drivers.opcua.browsing import Browsing
 from drivers.opcua.failures import Failures
 from drivers.opcua.history import History
 from drivers.opcua.options import Identity, OpcuaDevice, Security
@@ -111,6 +113,24 @@ class OpcuaDriver:
                 await reader.close()
         finally:
             await asyncio.gather(*(session.close() for session in sessions))
+
+    # looking, beside reading
+
+    async def browse(self, path: str) -> Listing:
+        """See `drivers.looking.Looker`."""
+        with self._failures.translated():
+            return await self._browsing().listing(path)
+
+    async def look(self, tags: Sequence[str], *, wide: bool = False) -> list[Looked]:
+        """See `drivers.looking.Looker`; values come from the server anew, not from the subscription."""
+        browsing = self._browsing()
+        with self._failures.translated():
+            return await browsing.look({tag: self._options.tags[tag] for tag in tags}, self._wanted)
+
+    def _browsing(self) -> Browsing:
+        if self._session is None:
+            raise self._failures.lost("it is not connected.")
+        return Browsing(self._session, self._wanted.namespaces, self._per_call)
 
     # choosing a server
 

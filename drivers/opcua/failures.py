@@ -10,6 +10,7 @@ from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaerrors import UaStatusCodeError
 
 from drivers.errors import ConnectionLost, DriverError
+from drivers.looking import NoSuchPath
 from drivers.opcua.binary import Malformed
 from drivers.opcua.values import status_name
 
@@ -64,7 +65,7 @@ class Failures:
         """Whatever the library raises inside leaves as a `kind`, with the library's error as its cause."""
         try:
             yield
-        except DriverError:
+        except (DriverError, NoSuchPath):
             raise
         except Exception as error:  # the boundary to the library: everything becomes one kind of error
             raise self.translate(error, kind) from error

@@ -193,7 +193,7 @@ class Session:
     async def browse(
         self, node: ua.NodeId, reference: ua.NodeId, *, forward: bool = True, most: int = 0
     ) -> list[ua.ReferenceDescription]:
-        """What the references of a type lead to; `most` of them, 0 for all that come in one answer."""
+        """What the references of a type lead to; `most` of them, 0 for all."""
         wanted = ua.BrowseDescription()
         wanted.NodeId, wanted.ReferenceTypeId = node, reference
         wanted.BrowseDirection = ua.BrowseDirection.Forward if forward else ua.BrowseDirection.Inverse
@@ -205,7 +205,12 @@ class Session:
         parameters.RequestedMaxReferencesPerNode = most
         (found,) = await self._client.uaclient.browse(parameters)
         found.StatusCode.check()
-        return list(found.References or ())
+        references = list(found.References or ())
+        while found.ContinuationPoint and not most:
+            rest = ua.BrowseNextParameters(ContinuationPoints=[found.ContinuationPoint])
+            (found,) = await self._client.uaclient.browse_next(rest)
+            references += found.References or ()
+        return references
 
     async def history(self, nodes: Sequence[ua.NodeId], start: datetime, end: datetime, most: int) -> bytes:
         """The body of a HistoryReadResponse: raw values between two times, oldest first, at most so many a node."""

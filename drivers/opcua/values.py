@@ -76,6 +76,11 @@ def status_name(code: int) -> str:
     return f"{name} (0x{plain:08X})" if name in ("Good", "Uncertain", "Bad") and plain & 0x0FFF0000 else name
 
 
+def type_name(kind: int) -> str:
+    """Of a value's built-in type, or of its elements."""
+    return _NAMES[kind & 0x1F] if kind & 0x3F < len(_NAMES) else "an unknown type"
+
+
 def overflowed(code: int) -> bool:
     """True if the status says that values were lost in the server's queue (InfoType DataValue, bit Overflow)."""
     return code & 0x480 == 0x480
@@ -174,7 +179,7 @@ class TagValues:
         return value if math.isfinite(value) else None
 
     def _why(self, kind: int, value: Any) -> str:
-        name = _NAMES[kind & 0x1F] if kind & 0x3F < len(_NAMES) else "an unknown type"
+        name = type_name(kind)
         if kind & binary.ARRAY:
             return f"BadTypeMismatch: the server sends an array of {name}, the tag is one {self._declared}"
         if kind == binary.NOTHING:

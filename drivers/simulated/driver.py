@@ -1,9 +1,11 @@
 """The driver of simulated devices: connect, read, close and nothing more."""
 
 import asyncio
+from collections.abc import Sequence
 
 from drivers.base import Batch, Micros
 from drivers.errors import ConnectionLost
+from drivers.looking import Entry, Listing, Looked, NoSuchPath
 from drivers.simulated.options import SimulatedDevice
 from drivers.simulated.signals import reading
 from drivers.ticker import Ticker
@@ -35,6 +37,38 @@ class SimulatedDriver:
 
     async def close(self) -> None:
         self._connected_at = None
+
+    async def browse(self, path: str) -> Listing:
+        """See `drivers.looking.Looker`: the tags are all there is."""
+        if path.strip("/"):
+            raise NoSuchPath(
+                f"a simulated device has its tags and nothing below them: {', '.join(self._options.tags)}"
+            )
+        looked = await self.look(list(self._options.tags))
+        return Listing(
+            tuple(
+                Entry(
+                    one.reading.tag,
+                    one.reading.tag,
+                    one.reading.tag,
+                    branch=False,
+                    reading=one.reading,
+                    tag=self._options.tags[one.reading.tag].model_dump(exclude_unset=True, mode="json"),
+                    note=one.native,
+                )
+                for one in looked
+            )
+        )
+
+    async def look(self, tags: Sequence[str], *, wide: bool = False) -> list[Looked]:
+        """See `drivers.looking.Looker`."""
+        if self._connected_at is None:
+            raise ConnectionLost(f"{self._name} is not connected", code="C501", reason="session_lost")
+        elapsed = _now() - self._connected_at
+        return [
+            Looked(reading(name, self._options.tags[name], elapsed), native=self._options.tags[name].kind)
+            for name in tags
+        ]
 
 
 def _now() -> Micros:

@@ -8,6 +8,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from edge_agent.cli import (
     backup,
+    browse,
     cert,
     completion,
     config,
@@ -16,6 +17,7 @@ from edge_agent.cli import (
     explain,
     init,
     once,
+    read,
     record,
     reload,
     replay,
@@ -81,6 +83,8 @@ app = typer.Typer(
 app.callback(epilog=epilog(["edge-agent demo", "edge-agent validate line3.yaml"]))(shared_options)
 for part in (
     init,
+    browse,
+    read,
     validate,
     explain,
     test,

@@ -24,6 +24,7 @@ class Section(StrEnum):
     """Headings of the overview, in its order."""
 
     START = "Start"
+    LOOK = "Look at devices"
     CHECK = "Check"
     RUN = "Run"
     KEEP = "Keep"

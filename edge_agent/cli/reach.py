@@ -1,0 +1,121 @@
+"""How a command reaches devices: through the agent that runs with this configuration, otherwise by itself.
+
+Never both: while an agent holds the connection to a device, a second one could throw production off the wire.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from edge_agent.cli.exits import ExitCode, Stop
+from edge_agent.cli.ui import Ui
+
+if TYPE_CHECKING:
+    from config.load import Loaded
+    from config.model import DeviceOptions
+    from edge_agent.looking import Way
+
+Answer = TypeVar("Answer")
+
+
+class Target(NamedTuple):
+    """A device to look at: its name, and the configuration that has it (or one made up for an address)."""
+
+    device: str
+    devices: "Mapping[str, DeviceOptions]"
+    loaded: "Loaded | None"
+
+
+def look(ui: Ui, task: "Callable[[], Awaitable[Answer]]") -> Answer:
+    """Run it; what cannot be reached or is not there ends the command in words."""
+    from edge_agent.cli.run import log_to_stderr, runner
+    from edge_agent.cli.running import reached
+    from edge_agent.looking import Failed
+
+    log_to_stderr(Ui(quiet=not ui.verbose, verbose=ui.verbose))
+
+    async def run() -> Answer:
+        return await task()
+
+    def call() -> Answer:
+        with runner() as loop:
+            return loop.run(run())
+
+    try:
+        return reached(call, invalid=ExitCode.USAGE)
+    except Failed as error:
+        raise Stop(ExitCode.UNREACHABLE, str(error), fault=error.code, native=error.native) from None
+    except ValueError as error:
+        raise Stop(ExitCode.USAGE, str(error)) from None
+
+
+@asynccontextmanager
+async def way(devices: "Mapping[str, DeviceOptions]", loaded: "Loaded | None") -> "AsyncIterator[Way]":
+    """Through the running agent if there is one."""
+    from drivers.registry import Drivers
+    from edge_agent.cli.running import agent_of
+    from edge_agent.clock import SystemClock
+    from edge_agent.control.client import NotRunning
+    from edge_agent.looking import LOOK_TIME, Direct, ThroughAgent
+
+    if loaded is not None:
+        agent = agent_of(loaded, answer_time=LOOK_TIME)
+        try:
+            await asyncio.to_thread(agent.ask, "status")
+        except NotRunning:
+            pass
+        else:
+            yield ThroughAgent(agent)
+            return
+    async with Direct(devices, Drivers().open, SystemClock()) as direct:
+        yield direct
+
+
+def target(ui: Ui, device: str, *, unit: int | None = None) -> Target:
+    """A device by its name in the configuration, or by its address (`opc.tcp://…`, `tcp://…`).
+
+    An address of a device of the configuration means that device, so that a running agent is asked for it.
+    """
+    from edge_agent.cli.loading import find, load
+
+    if "://" not in device:
+        loaded = load(ui, None)
+        devices = loaded.config.devices
+        if device not in devices:
+            from config.errors import did_you_mean
+
+            hint = did_you_mean(device, devices) or f"there is {', '.join(devices) or 'none'}"
+            raise Stop(ExitCode.USAGE, f"the configuration has no device {device!r}", hints=[hint])
+        return Target(device, devices, loaded)
+    options = of_address(device, unit)
+    try:
+        find(ui, None)
+    except Stop:
+        return Target(device, {device: options}, None)
+    loaded = load(Ui(config=ui.config, quiet=True), None)
+    for name, known in loaded.config.devices.items():
+        same_unit = unit is None or getattr(known, "unit", unit) == unit
+        if known.driver == options.driver and known.endpoint == options.endpoint and same_unit:
+            return Target(name, loaded.config.devices, loaded)
+    return Target(device, {device: options}, None)
+
+
+def of_address(address: str, unit: int | None = None, **more: Any) -> "DeviceOptions":
+    """A device without tags at an address that is not in a configuration. Raises `Stop`."""
+    from pydantic import ValidationError
+
+    from drivers.registry import Drivers
+
+    driver = "opcua" if address.startswith("opc.tcp://") else "modbus"
+    given: dict[str, Any] = {"driver": driver, "url": address, "tags": {}, **more}
+    if driver == "opcua":
+        given |= {"security": "none", "insecure": True} if "security" not in more else {}
+    elif unit is not None:
+        given["unit"] = unit
+    try:
+        return Drivers().options()[driver].model_validate(given, context={"base_dir": Path()})
+    except ValidationError as error:
+        hint = "opc.tcp://HOST:4840 for OPC UA, tcp://HOST:502 for Modbus"
+        raise Stop(ExitCode.USAGE, error.errors()[0]["msg"], hints=[hint]) from None
