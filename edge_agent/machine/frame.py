@@ -289,10 +289,10 @@ class Frame:
         if current is not None:
             self.tell(StateBegan(str(current.state), current.since, previous, str(current.mode), blind=current.blind))
 
-    def _announce(self, name: str, at: Instant) -> None:
+    def _announce(self, name: str, at: Instant, *, certain: bool = True) -> None:
         group = self.groups.get(name, Group())
         registers = {
-            member: register if register.raw is None else register._replace(hint=at)
+            member: register if register.raw is None else register._replace(hint=at, certain=certain)
             for member, register in group.registers.items()
         }
         self._set_group(name, group._replace(registers=registers))

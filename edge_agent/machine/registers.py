@@ -35,13 +35,15 @@ class Suspect(NamedTuple):
 class Register(NamedTuple):
     """`raw`: the reading up to which pieces are booked. `at`: its last good sample. `hint`: a reset was announced
     then. `former`: where it would stand had a refused jump not been; it may come back there. For a bool tag `raw` is
-    the level, None when an edge was possible unseen."""
+    the level, None when an edge was possible unseen. `certain`: the hint says that the register was reset, not only
+    that it may have been, as the restart of a PLC does: a register that did not fall then was kept."""
 
     raw: int | None = None
     at: Instant | None = None
     suspect: Suspect | None = None
     hint: Instant | None = None
     former: int | None = None
+    certain: bool = True
 
 
 class Booked(NamedTuple):
@@ -105,10 +107,10 @@ def _classify(
     hinted = register.hint is not None and at.mono - register.hint.mono <= HINT_LIFE + passed
     if now == prev:
         hint = register.hint if hinted and not gap else None
-        return Booked(Register(prev, at, None, hint, register.former), 0, "none", flags)
+        return Booked(Register(prev, at, None, hint, register.former, register.certain), 0, "none", flags)
     fresh = Register(now, at)
     former = register.former
-    if hinted and (now < prev or now <= limit):
+    if hinted and (now < prev or (register.certain and now <= limit)):
         missed = {"lower_bound"} if options.max_rate * passed >= SECOND else set()
         return Booked(fresh, max(0, now - options.wrap_to), "reset", flags | {"reset"} | missed, not missed)
     if now > prev:

@@ -74,7 +74,7 @@ class Watching(Deciding):
         self.tell(Restarted(device, seen, self.now))
         for name, registers in self.plan.counters.items():
             if any(register.key.partition("/")[0] == device for register in registers.values()):
-                self._announce(name, settle)
+                self._announce(name, settle, certain=False)
 
     def _in_gap(
         self, device: str, gap: Gap, plan: DevicePlan, moments: Sequence[Moment], fresh: Sequence[Reading]

@@ -190,6 +190,15 @@ def test_a_counter_that_survives_the_restart_of_its_plc_is_not_counted_again():
     assert some(events, "delta", "flags") == [({"total": 1}, None)]
 
 
+def test_a_small_count_that_survives_the_restart_of_a_fast_plc_is_not_counted_again():
+    fast = {**PRESS, "counters": {"main": {"total": "total", "max_rate": "500/s"}}}
+    events = story(
+        config(fast), [FIRST, {"at": "10.5s", "plc": "restarted"}, {"at": "30s", "total": 101}], 60, "production"
+    )
+
+    assert sum(one["delta"]["total"] for one in events) == 1
+
+
 def test_a_restart_of_the_agent_is_a_gap_however_short():
     given = [
         FIRST,

@@ -12,7 +12,7 @@
 //   {"cmd": "quiet"}                 stop counting and churning. Answers {totals}
 //   {"cmd": "add", "node": "X", "type": "Double", "value": 1}   {"cmd": "remove", "node": "X"}
 //   {"cmd": "namespace", "uri": "urn:x"}   one more namespace
-//   {"cmd": "sessions"}   {"cmd": "restart", "down": ms}   {"cmd": "shutdown"}
+//   {"cmd": "sessions"}   {"cmd": "restart", "down": ms, "others": namespaces before its own, "without": [nodes]}   {"cmd": "shutdown"}
 // Truth log: one JSON object per change: {"at": microseconds UTC, "node", "value", "total"?}
 //   "total" is how often a counter has counted since the process started; it never wraps. A removed node is null.
 const fs = require("node:fs");
@@ -99,10 +99,12 @@ const commands = {
     },
     namespace: ({uri}) => void server.engine.addressSpace.registerNamespace(uri),
     sessions: () => ({sessions: server.engine.currentSessionCount, subscriptions: server.engine.currentSubscriptionCount}),
-    async restart({down}) {
+    async restart({down, others = namespaces, without = []}) {
         await stop();
+        for (const name of without) nodes.delete(name);
         await new Promise((resolve) => setTimeout(resolve, down || 0));
-        await start();
+        await start(others);
+        return {at: Date.now()};
     },
     async shutdown() {
         await stop();
@@ -115,7 +117,7 @@ async function stop() {
     await server.shutdown(0);
 }
 
-async function start() {
+async function start(others = namespaces) {
     const kept = new Map([...nodes].map(([name, node]) => [name, [node.type, node.value]]));
     const manager = new OPCUACertificateManager({rootFolder: pki, automaticallyAcceptUnknownCertificate: trustAll});
     await manager.initialize();
@@ -144,7 +146,7 @@ async function start() {
     });
     await server.initialize();
     const space = server.engine.addressSpace;
-    for (let i = 0; i < namespaces; i++) space.registerNamespace(`urn:acme:other-${i}`);
+    for (let i = 0; i < others; i++) space.registerNamespace(`urn:acme:other-${i}`);
     namespace = space.registerNamespace("urn:acme:press");
     folder = namespace.addFolder(space.rootFolder.objects, {browseName: "Press", nodeId: "s=Press"});
     nodes.clear();
