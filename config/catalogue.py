@@ -78,6 +78,7 @@ PAGES: dict[str, Page] = {
     "E206": Page(
         "A list of machines that cannot be read",
         "The first row of the CSV names the columns: name, the template's variables, and line where lines differ. "
+        "A name with a range, press-[01-05], is as many machines, and other ranges of the row must count as many. "
         "Every row has as many cells as the first one; a cell with the delimiter in it stands in double quotes and a "
         'quote inside of it is written "". Spreadsheets do both when they save as CSV UTF-8.',
     ),

@@ -2,11 +2,13 @@
 
 The first row names the columns: `name`, then the template's variables, and if lines differ `line`. Every further row
 is one machine of the template; a cell has the type that it would have in YAML (3 is a number, text in double quotes
-is text). What else stands in the entry is laid over the template for all of them, as in a machine. The delimiter is
-the first of ; , and tab in the first row. Faults name the file, line and column of the cell.
+is text). A row whose name holds a range, `press-[01-05]`, is as many machines; ranges in its other cells,
+`10.20.4.[11-15]`, count along. What else stands in the entry is laid over the template for all of them, as in a
+machine. The delimiter is the first of ; , and tab in the first row. Faults name the cell's file, line and column.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +20,9 @@ from config.source import Source, Span, is_secret, read_as
 from config.yaml12 import Map, Node, Scalar, Seq
 
 DELIMITERS = ";,\t"
-_OWN = ("name", "line")
+MOST = 1000
+"""Machines of one row."""
+_RANGE = re.compile(r"\[(\d+)-(\d+)\]")
 
 
 class Cell(NamedTuple):
@@ -89,7 +93,7 @@ def _machines(
     shared = entry.get("vars")
     given = dict(shared.items) if isinstance(shared, Map) else {}
     rest = {key: value for key, value in entry.items.items() if key not in ("csv", "vars")}
-    for row in rows[1:]:
+    for row in (one for written in rows[1:] for one in _counted(written, columns, report)):
         if (made := _machine(row, columns, given, rest, report)) is not None:
             yield made
 
@@ -124,6 +128,34 @@ def _machine(
     spot = Scalar("vars", "vars", name.span)
     items["vars"] = (spot, Map(values, name.span))
     return Scalar(name.text, name.text, name.span), Map(items, name.span)
+
+
+def _counted(row: Sequence[Cell], columns: Sequence[Scalar], report: Report) -> Iterator[Sequence[Cell]]:
+    """The row, or, if its name holds a range, the row for each number."""
+    named = next((cell for column, cell in zip(columns, row, strict=False) if column.value == "name"), None)
+    found = None if named is None or named.quoted else _RANGE.search(named.text)
+    if found is None:
+        yield row
+        return
+    count = int(found[2]) - int(found[1]) + 1
+    for cell in row:
+        inside = None if cell.quoted else _RANGE.search(cell.text)
+        length = count if inside is None else int(inside[2]) - int(inside[1]) + 1
+        if length != count or not 1 <= count <= MOST:
+            what = f"'{cell.text}' counts {length}, and the name counts {count}"
+            if length == count:
+                what = f"'{cell.text}' counts {count}, and a row is 1 to {MOST} machines"
+            report.add(Place(cell.span, ""), Problem("E206", what, fix="press-[1-5] is five machines"), ())
+            return
+    for n in range(count):
+        yield [
+            cell if cell.quoted else cell._replace(text=_RANGE.sub(_number(n), cell.text, count=1)) for cell in row
+        ]
+
+
+def _number(n: int) -> Callable[[re.Match[str]], str]:
+    """The n-th number of a range, as wide as its first was written."""
+    return lambda found: f"{int(found[1]) + n:0{len(found[1])}d}"
 
 
 def _value(cell: Cell, report: Report) -> yaml12.Value:

@@ -149,6 +149,12 @@ RUNNING: dict[str, Page] = {
         "many. Make room on the disk, see why the broker does not take the events, or allow more with "
         "buffer.max_size.",
     ),
+    "S703": Page(
+        "The clock jumped",
+        "The clock of this PC was set by more than a second. Durations are taken from another clock and are right; the "
+        "times of events before and after do not fit together, and agent.clock_adjusted says by how much. Order by "
+        "sequence, never by time. Give the PC a time server that it can always reach.",
+    ),
     "S704": Page(
         "The buffer was written by a newer version",
         "An older program cannot know what a newer one stored, and the file is not touched. Install the newer "

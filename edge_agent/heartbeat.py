@@ -3,6 +3,7 @@
 On the same beat it declares what was destroyed (dead letters, damaged rows) and notices that the wall clock jumped.
 """
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,9 @@ STORE_EVERY = 5.0
 """Seconds between stored states: a gap after a kill begins at most so long before it."""
 BEATS = 6
 """Stored states per heartbeat: 30 s."""
+log = logging.getLogger(__name__)
+
+CLOCK_JUMPED = "S703"
 JUMP = 1 * SECOND
 """Wall and monotonic time may part by so much (µs) before it is a jump (event model §3.6)."""
 
@@ -59,6 +63,7 @@ class Heartbeat:
         if abs(offset) > JUMP:
             self._apart = apart
             self._adjusted += offset
+            log.warning("%s %s", CLOCK_JUMPED, jumped(offset))
             news.append(AgentClockAdjusted(offset_s=offset / SECOND))
         return news
 
@@ -84,6 +89,15 @@ class Heartbeat:
             missed_scans={name: device.missed for name, device in self._health.devices.items() if device.missed}
             or None,
         )
+
+
+def jumped(offset: int) -> str:
+    """What is said when the clock was set; `offset` is µs."""
+    way = "ahead" if offset > 0 else "back"
+    return (
+        f"The clock of this PC was set {way} by {abs(offset) / SECOND:.1f} s. Durations are right all the same; times "
+        "of events before and after do not fit together. Is the time server reachable?"
+    )
 
 
 def _apart(now: Instant) -> int:

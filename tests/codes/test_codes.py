@@ -38,6 +38,7 @@ from edge_agent.delivery import refusals
 from edge_agent.delivery.forwarder import Forwarder
 from edge_agent.delivery.publisher import PublishError
 from edge_agent.health import DeviceHealth
+from edge_agent.heartbeat import CLOCK_JUMPED, jumped
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -152,6 +153,19 @@ async def _damaged(folder: Path) -> Exception:
     torn = sqlite3.DatabaseError("database disk image is malformed")
     torn.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return Keeper(settings, _Nobody())._broken(torn)
+
+
+@makes("S703")
+def _clock(_: Path) -> Exception:
+    return _Said(CLOCK_JUMPED, jumped(-3_600_000_000))
+
+
+class _Said(Exception):
+    """What is logged and raised by nobody."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class _Nobody:

@@ -55,6 +55,32 @@ def test_fifty_machines_come_of_one_template_and_a_list(tmp_path: Path) -> None:
     assert machine.downtime.reasons[7].text == "A-37"
 
 
+def test_fifty_machines_come_of_a_list_of_ten_lines(tmp_path: Path) -> None:
+    lines = [f"press-{line}[01-05],10.0.{line}.[9-13],A{line}" for line in range(10)]
+    loaded = written(tmp_path, "name,ip,article\n" + "\n".join(lines) + "\n")
+    assert len(loaded.config.machines) == 50
+    assert list(loaded.config.machines)[:6] == [*(f"press-00{n}" for n in range(1, 6)), "press-101"]
+    assert loaded.config.devices["press-304"].endpoint == "10.0.3.12:502"
+    origin = loaded.origins["machines.press-304.downtime.reasons.7.text"]
+    assert (Path(origin.file).name, origin.line) == ("presses.csv", 5)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("p-[1-3],10.0.0.[1-4],x", "'10.0.0.[1-4]' counts 4, and the name counts 3"),
+        ("p-[3-1],10.0.0.1,x", "'p-[3-1]' counts -1, and a row is 1 to 1000 machines"),
+        ("p-[1-9999],10.0.0.1,x", "counts 9999, and a row is 1 to 1000 machines"),
+    ],
+)
+def test_ranges_that_do_not_count_alike_are_told(tmp_path: Path, row: str, says: str) -> None:
+    with pytest.raises(ConfigFaults) as broken:
+        written(tmp_path, f"name,ip,article\n{row}\n")
+    (fault,) = (fault for fault in broken.value.faults if fault.severity == "error")
+    assert fault.code == "E206"
+    assert says in fault.what
+
+
 def test_every_value_knows_its_file_through_includes_and_lists(tmp_path: Path) -> None:
     origins = written(tmp_path, rows(3)).origins
     place = str(tmp_path / "kinds/press.yaml")
