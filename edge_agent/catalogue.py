@@ -151,7 +151,7 @@ RUNNING: dict[str, Page] = {
     ),
     "S703": Page(
         "The clock jumped",
-        "The clock of this PC was set by more than a second. Durations are taken from another clock and are right; the "
+        "The clock of this PC was set by more than a second. Durations come from another clock and are right; the "
         "times of events before and after do not fit together, and agent.clock_adjusted says by how much. Order by "
         "sequence, never by time. Give the PC a time server that it can always reach.",
     ),

@@ -14,12 +14,12 @@ from edge_agent.floor import Floor
 from edge_agent.health import Health
 from edge_agent.running import Running
 
+log = logging.getLogger(__name__)
+
 STORE_EVERY = 5.0
 """Seconds between stored states: a gap after a kill begins at most so long before it."""
 BEATS = 6
 """Stored states per heartbeat: 30 s."""
-log = logging.getLogger(__name__)
-
 CLOCK_JUMPED = "S703"
 JUMP = 1 * SECOND
 """Wall and monotonic time may part by so much (µs) before it is a jump (event model §3.6)."""
@@ -95,8 +95,8 @@ def jumped(offset: int) -> str:
     """What is said when the clock was set; `offset` is µs."""
     way = "ahead" if offset > 0 else "back"
     return (
-        f"The clock of this PC was set {way} by {abs(offset) / SECOND:.1f} s. Durations are right all the same; times "
-        "of events before and after do not fit together. Is the time server reachable?"
+        f"The clock of this PC was set {way} by {abs(offset) / SECOND:.1f} s. Durations are right all the same; "
+        "times of events before and after do not fit together. Is the time server reachable?"
     )
 
 
