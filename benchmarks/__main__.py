@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--seconds 20] [--away 60] [--only abcdu] [-o json]`: all figures of one run."""
+"""`python -m benchmarks [--seconds 20] [--away 60] [--only abcdeu] [-o json]`: all figures of one run."""
 
 import argparse
 import asyncio
@@ -7,6 +7,7 @@ from benchmarks.fieldbus import modbus, opcua
 from benchmarks.machine_commit import machine_commit
 from benchmarks.opcua_rate import opcua_rate
 from benchmarks.outage import outage
+from benchmarks.plant import plant
 from benchmarks.report import show
 
 
@@ -16,6 +17,7 @@ async def run(seconds: float, away: float, only: str, as_json: bool) -> None:
         "b": lambda: modbus(seconds),
         "c": lambda: opcua(seconds),
         "d": lambda: outage(away),
+        "e": lambda: plant(seconds * 3),
         "u": lambda: opcua_rate(seconds),
     }
     for name in only:
@@ -27,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--seconds", type=float, default=20, help="measured span of each section")
     parser.add_argument("--away", type=float, default=60, help="seconds that the broker is away in (d)")
-    parser.add_argument("--only", default="abcdu", help="sections to run, e.g. b")
+    parser.add_argument("--only", default="abcdeu", help="sections to run, e.g. b")
     parser.add_argument("-o", "--output", choices=["text", "json"], default="text")
     arguments = parser.parse_args()
     asyncio.run(run(arguments.seconds, arguments.away, arguments.only, arguments.output == "json"))

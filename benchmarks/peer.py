@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 _ROOT = Path(__file__).parent
@@ -30,23 +31,32 @@ class Peer:
 @asynccontextmanager
 async def node(script: str, *arguments: str) -> AsyncIterator[Peer]:
     """Run `peers/<script>` until the block ends."""
-    async with _run("node", script, *arguments) as peer:
+    async with _run("node", str(_ROOT / "peers" / script), *arguments) as peer:
         yield peer
 
 
 @asynccontextmanager
 async def python(script: str, *arguments: str) -> AsyncIterator[Peer]:
     """As `node`, in Python."""
-    async with _run(sys.executable, script, *arguments) as peer:
+    async with _run(sys.executable, str(_ROOT / "peers" / script), *arguments) as peer:
         yield peer
 
 
 @asynccontextmanager
-async def _run(program: str, script: str, *arguments: str) -> AsyncIterator[Peer]:
+async def compiled(source: str, *arguments: str) -> AsyncIterator[Peer]:
+    """Compile `peers/<source>` and run it until the block ends."""
+    with TemporaryDirectory() as folder:
+        program = str(Path(folder) / "peer")
+        compiler = await asyncio.create_subprocess_exec("cc", "-O2", "-o", program, str(_ROOT / "peers" / source))
+        assert await compiler.wait() == 0
+        async with _run(program, *arguments) as peer:
+            yield peer
+
+
+@asynccontextmanager
+async def _run(*command: str) -> AsyncIterator[Peer]:
     process = await asyncio.create_subprocess_exec(
-        program,
-        str(_ROOT / "peers" / script),
-        *arguments,
+        *command,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "NODE_PATH": str(_MODULES)},
