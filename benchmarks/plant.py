@@ -1,8 +1,8 @@
 """(e): a plant of 5,000 machines, each a Modbus unit polled every second, behind 100 gateways, by one agent.
 
 Every machine has its state and its counter from three registers that are read in one request; one in ten makes a
-part in any second. Whether a scan was missed is told by the agent (`missed_scans`), and how regularly units were asked
-by the peer, a small server in C, so that it is not what limits.
+part in any second. Whether a scan was missed is told by the agent (`missed_scans`), and how regularly units were
+asked by the peer, a small server in C, so that it is not what limits.
 """
 
 import asyncio
@@ -86,8 +86,8 @@ async def plant(seconds: float) -> AsyncIterator[Figure]:
 
 async def _all_read(peer: Peer) -> None:
     async with asyncio.timeout(120):
-        while (await peer.ask())["units"] < UNITS:
-            await asyncio.sleep(0.5)  # noqa: TID251 - another process is polled
+        while (await peer.ask())["units"] < UNITS:  # noqa: ASYNC110 - another process is polled
+            await asyncio.sleep(0.5)  # noqa: TID251 - the same
 
 
 def _missed(status: dict) -> int:  # type: ignore[type-arg]

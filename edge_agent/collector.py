@@ -14,9 +14,9 @@ from drivers.base import Batch, Driver, Historian
 from drivers.errors import ConnectionLost, DriverError
 from edge_agent.backoff import Backoff
 from edge_agent.clock import Clock
-from edge_agent.events.types import AgentWarning, ConnectionChanged, Data
+from edge_agent.events.types import ConnectionChanged, Data
 from edge_agent.health import DeviceHealth, Link
-from edge_agent.pace import CALM, Pace, Turn
+from edge_agent.pace import CALM
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +52,8 @@ class Collector:
         clock: Clock,
         backoff: Backoff,
         affected: Callable[[], tuple[str, ...]],
-        subject: str,
     ) -> None:
-        """`affected` gives the subjects of the machines that use the device now; `subject` is the agent's own."""
+        """`affected` gives the subjects of the machines that use the device now."""
         self._name = name
         self._options = options
         self._open_driver = open_driver
@@ -63,9 +62,8 @@ class Collector:
         self._clock = clock
         self._backoff = backoff
         self._affected = affected
-        self._subject = subject
         slowest = max((options.period(tag) for tag in options.tags), default=options.scan)
-        self._pace = Pace(max(CALM, 3 * slowest))
+        health.pace.calm = max(CALM, 3 * slowest)
         self._connect_limit = max(10 * options.timeout, 20_000_000) / 1e6
         self._read_limit = max(10 * options.timeout + 3 * slowest, 60_000_000) / 1e6
 
@@ -105,11 +103,8 @@ class Collector:
             async with asyncio.timeout(self._read_limit):
                 batch = await driver.read()
             now = self._clock.now()
-            self._health.note(batch, now.wall)
+            self._health.note(batch, now)
             await self._sink.feed(batch)
-            turn = self._pace.note(batch.missed, now.mono)
-            if turn is not None:
-                await self._keeps_up(turn)
             if reported is None:
                 news = bool(batch.readings)
             else:
@@ -131,20 +126,6 @@ class Collector:
             before, since = since, self._sink.unseen(self._name)
             if batch.recalled is None or not batch.recalled.more or since is None or since <= before:
                 return
-
-    async def _keeps_up(self, turn: Turn) -> None:
-        where = f"{self._name} ({self._options.endpoint})"
-        if turn is Turn.CAUGHT_UP:
-            log.info("%s is read at every scan again", where)
-            return
-        text = (
-            f"{where} takes longer to read than its scans: {self._pace.skipped} were skipped. "
-            "Make 'scan' longer, or read fewer tags."
-        )
-        log.warning("%s", text)
-        await self._sink.record(
-            AgentWarning(code="scans_skipped", text=text, subject=self._subject, count=self._pace.skipped)
-        )
 
     async def _connected(self, wall: int) -> None:
         bad = self._health.bad

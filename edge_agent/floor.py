@@ -19,6 +19,7 @@ from edge_agent.clock import Clock, Instant
 from edge_agent.commands.envelope import Command
 from edge_agent.delivery import plain
 from edge_agent.delivery.retained import Retained
+from edge_agent.due import DueTimes
 from edge_agent.events.codec import agent_encoder, machine_encoder
 from edge_agent.events.topics import AGENT_STREAM
 from edge_agent.events.types import Data, DataLoss, Event
@@ -30,7 +31,10 @@ Observer = Callable[[Sequence[Message]], None]
 Watcher = Callable[[Batch, Instant], None]
 """Called with a batch and the time it was read, before it is fed."""
 
-_AGENT = "agent"
+_AGENT, _STREAMS = "agent", "agent/streams"
+"""Rows of state: the last number of the agent's own stream, and those of all streams as of the last `store`."""
+_AT_ONCE = 200
+"""Machines whose states are stored in one commit: a plant of thousands must not hold up the scans."""
 
 
 class Floor:
@@ -51,15 +55,15 @@ class Floor:
         self._dictionaries = self._tags_of(config, self.machines)
         self._agent_encoder = agent_encoder(config, outbox.epoch)
         self._states: dict[str, State] = {}
-        self._due: dict[str, int] = {}
-        self._due_changed = asyncio.Event()
+        self._due = DueTimes()
         self._by_device = _by_device(self.machines.values())
 
     async def open(self, *first: Data) -> None:
         """Take every machine up where the outbox left it. `first` become the first events of this start."""
-        saved = await self._outbox.load_state(_AGENT)
-        if saved is not None:
-            self.last_seq.update(json.loads(saved))
+        for key in (_STREAMS, _AGENT):
+            saved = await self._outbox.load_state(key)
+            if saved is not None:
+                self.last_seq.update(json.loads(saved))
         await self._retained.load(self._outbox, [encoder.place for encoder in self._encoders.values()])
         stored = {name: await self._outbox.load_state(_key(name)) for name in self.machines}
         rows = {name: await self._rows(machine) for name, machine in self.machines.items()}
@@ -142,18 +146,17 @@ class Floor:
     async def tick(self) -> None:
         """Fire the machines' timers for ever, each at its own time."""
         while True:
-            self._due_changed.clear()
-            next_due = min(self._due.values(), default=None)
+            next_due = self._due.next()
             now = self._clock.now()
             if next_due is None or next_due > now.mono:
                 wait = None if next_due is None else (next_due - now.mono) / 1e6
                 try:
                     async with asyncio.timeout(wait):
-                        await self._due_changed.wait()
+                        await self._due.earlier.wait()
                 except TimeoutError:
                     pass
                 continue
-            due = [self.machines[name] for name, at in self._due.items() if at <= now.mono]
+            due = [self.machines[name] for name in self._due.take(now.mono)]
             await self._commit([(m, m.tick(self._states[m.name], now)) for m in due], now)
 
     async def command(self, machine: str, command: Command) -> None:
@@ -192,11 +195,16 @@ class Floor:
 
     async def store(self, *data: Data) -> None:
         """Commit every machine's state as it stands, so that a gap would begin at its last sample; with `data` as
-        events of the agent."""
+        events of the agent, in the first of the commits."""
         now = self._clock.now()
-        states = {_key(name): machine.dump(self._states[name]) for name, machine in self.machines.items()}
         messages = [self._agent_message(each, now, None) for each in data]
-        await self._append(messages, {**states, _AGENT: self._agent_state()})
+        numbers = {_STREAMS: json.dumps(self.last_seq).encode(), _AGENT: self._agent_state()}
+        names = list(self.machines)
+        for at in range(0, max(1, len(names)), _AT_ONCE):
+            some = [name for name in names[at : at + _AT_ONCE] if name in self.machines]
+            states = {_key(name): self.machines[name].dump(self._states[name]) for name in some}
+            await self._append(messages, {**states, **numbers})
+            messages, numbers = [], {}
 
     def describe(self) -> dict[str, dict[str, Any]]:
         return {name: machine.describe(self._states[name]) for name, machine in self.machines.items()}
@@ -208,7 +216,7 @@ class Floor:
         for machine, outcome in outcomes:
             name = machine.name
             self._states[name] = outcome.state
-            self._schedule(name, machine.due(outcome.state) if name in self.machines else None)
+            self._due.set(name, machine.due(outcome.state) if name in self.machines else None)
             if outcome.events:
                 own = [self._encoders[name].encode(event) for event in outcome.events]
                 for message in own:
@@ -237,13 +245,6 @@ class Floor:
         for observer in self.observers:
             observer(messages)
 
-    def _schedule(self, name: str, due: int | None) -> None:
-        if due is None:
-            self._due.pop(name, None)
-        elif self._due.get(name) != due:
-            self._due[name] = due
-            self._due_changed.set()
-
     def _counters(self, machine: Machine, now: Instant) -> Message:
         encoder = self._encoders[machine.name]
         values = machine.describe(self._states[machine.name])["counters"]
@@ -265,7 +266,7 @@ class Floor:
         return self._agent_encoder.encode(event)
 
     def _agent_state(self) -> bytes:
-        return json.dumps(self.last_seq).encode()
+        return json.dumps({AGENT_STREAM: self.last_seq.get(AGENT_STREAM, 0)}).encode()
 
 
 def _by_device(machines: Iterable[Machine]) -> dict[str, list[Machine]]:

@@ -11,8 +11,9 @@ from enum import StrEnum
 
 from buffer.outbox import Damaged, Message
 from drivers.base import Batch, Quality, Reading
-from edge_agent.clock import SECOND, Clock
+from edge_agent.clock import SECOND, Clock, Instant
 from edge_agent.delivery.publisher import PublishError, Rejected
+from edge_agent.pace import Pace
 
 _BAD = Quality.BAD
 
@@ -41,15 +42,18 @@ class DeviceHealth:
     readings: int = 0
     missed: int = 0
     """Scans skipped because reading took longer than the scan."""
+    pace: Pace = field(default_factory=Pace)
     bad: dict[str, str] = field(default_factory=dict)
     latest: dict[str, tuple[Reading, int]] = field(default_factory=dict)
 
-    def note(self, batch: Batch, now: int) -> None:
-        """Take a batch in; `now` is UTC microseconds."""
+    def note(self, batch: Batch, at: Instant) -> None:
+        """Take a batch in."""
+        now = at.wall
         readings = batch.readings
         self.batches += 1
         self.readings += len(readings)
         self.missed += batch.missed
+        self.pace.note(batch.missed, at.mono)
         self.latest.update([(reading[0], (reading, now)) for reading in readings])
         failed = [reading for reading in readings if reading[2] is _BAD]
         if len(failed) < len(readings):

@@ -1,6 +1,7 @@
 """What the agent says about itself: every 5 s it stores the machines' last samples, every 30 s it sends a heartbeat.
 
-On the same beat it declares what was destroyed (dead letters, damaged rows) and notices that the wall clock jumped.
+On the same beat it declares what was destroyed (dead letters, damaged rows), notices that the wall clock jumped, and
+warns of devices that have begun to skip scans.
 """
 
 import logging
@@ -9,7 +10,8 @@ from pathlib import Path
 
 from buffer.outbox import Damaged, Message, Outbox
 from edge_agent.clock import SECOND, Clock, Instant
-from edge_agent.events.types import AgentClockAdjusted, AgentHeartbeat, Data, DataLoss
+from edge_agent.events.topics import agent_place
+from edge_agent.events.types import AgentClockAdjusted, AgentHeartbeat, AgentWarning, Data, DataLoss
 from edge_agent.floor import Floor
 from edge_agent.health import Health
 from edge_agent.running import Running
@@ -40,6 +42,7 @@ class Heartbeat:
         self._began = clock.now()
         self._apart = _apart(self._began)
         self._adjusted = 0
+        self._behind: frozenset[str] = frozenset()
 
     async def run(self) -> None:
         while True:
@@ -58,6 +61,7 @@ class Heartbeat:
         news += [_damaged(row, self._outbox.epoch) for row in health.damaged]
         health.broker.refused.clear()
         health.damaged.clear()
+        news += self._skipping()
         apart = _apart(self._clock.now())
         offset = apart - self._apart
         if abs(offset) > JUMP:
@@ -66,6 +70,23 @@ class Heartbeat:
             log.warning("%s %s", CLOCK_JUMPED, jumped(offset))
             news.append(AgentClockAdjusted(offset_s=offset / SECOND))
         return news
+
+    def _skipping(self) -> list[AgentWarning]:
+        """One warning for all devices that have begun to skip scans since the last look."""
+        devices = self._health.devices
+        behind = frozenset(name for name, device in devices.items() if device.pace.behind)
+        new, self._behind = sorted(behind - self._behind), behind
+        if not new:
+            return []
+        names = ", ".join(new[:5]) + (f" and {len(new) - 5} more" if len(new) > 5 else "")
+        skipped = sum(devices[name].pace.skipped for name in new)
+        text = (
+            f"{names}: reading takes longer than the scan, {skipped} scans were skipped. Make 'scan' longer, read "
+            "fewer tags, or give the agent's computer less to do."
+        )
+        log.warning("%s", text)
+        subject = agent_place(self._running.config).subject
+        return [AgentWarning(code="scans_skipped", text=text, subject=subject, count=skipped)]
 
     async def _heartbeat(self) -> AgentHeartbeat:
         depth = await self._outbox.depth()

@@ -342,7 +342,6 @@ class Agent:
             self._clock,
             Backoff(options.backoff.initial, options.backoff.max, self._random),
             affected,
-            agent_place(self.config).subject,
         )
 
     def _first_words(self, outbox: SqliteOutbox) -> list[Data]:

@@ -219,7 +219,7 @@ async def _directly(loaded: "Loaded", devices: Collection[str], sink: _Sink) -> 
             options = loaded.config.devices[name]
             backoff = Backoff(options.backoff.initial, options.backoff.max, chance)
             collector = Collector(
-                name, options, partial(drivers.open, name, options), sink, DeviceHealth(), clock, backoff, tuple, ""
+                name, options, partial(drivers.open, name, options), sink, DeviceHealth(), clock, backoff, tuple
             )
             group.create_task(collector.run(), name=f"collector: {name}")
 
