@@ -104,10 +104,11 @@ class Deciding(Frame):
         how = self.plan.mapping
         assert how is not None
         assert how.watchdog is not None
+        silence = how.watchdog.silence(self.groups[how.watchdog.group].factor)
         now = "it counts as stopped" if how.enforce else "it counts as running all the same"
         self.out.warn(
             "no_output",
-            f"{self.plan.name} says it is running but made nothing for {how.watchdog.silence / SECOND:g} s; {now}. "
+            f"{self.plan.name} says it is running but made nothing for {silence / SECOND:g} s; {now}. "
             "Does its counter count, and is ideal_cycle right?",
             self.plan.subject,
         )

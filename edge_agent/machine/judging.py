@@ -180,13 +180,12 @@ def _active(output: Output, view: View, group: Group, plan: Plan) -> Verdict | N
     """Running while the counter advances. The loss begins one cycle after the last piece: that one was expected."""
     if not _seen(plan, output, view) or group.watched is None:
         return None
-    moved, now = group.moved, view.now.mono
+    moved = group.moved
     live = moved is not None and moved.mono >= group.watched.mono
     last = moved if live and moved is not None else group.watched
-    if now - last.mono < output.silence:
-        view.revisit_at(last.mono + output.silence)
+    if not _is_silent(plan, output, view, last, group.factor):
         return Verdict(State.RUNNING, "activity") if live else None
-    since = at_mono(view.now, last.mono + output.cycle) if live else last
+    since = at_mono(view.now, last.mono + output.cycle(group.factor)) if live else last
     return Verdict(State.STOPPED, "activity", since=since)
 
 
@@ -198,6 +197,21 @@ def _seen(plan: Plan, output: Output, view: View) -> bool:
     )
 
 
+def _is_silent(plan: Plan, output: Output, view: View, last: Instant, factor: int) -> bool:
+    """Whether nothing came for too long since `last`: silence is what was seen, not what was not looked at."""
+    registers, now, silence = plan.counters[output.group].values(), view.now.mono, output.silence(factor)
+    until = now
+    for register in registers:
+        seen = view.seen(register.key)
+        if seen is not None and now - seen.mono > register.period:
+            until = min(until, seen.mono)
+    if until - last.mono >= silence:
+        return True
+    wait = max(register.period for register in registers)
+    view.revisit_at(max(last.mono + silence, now + wait if until < now else 0))
+    return False
+
+
 def supervise(plan: Plan, view: View, verdict: Verdict, claimed: Instant, groups: Mapping[str, Group]) -> Verdict:
     """Running, as the tags say since `claimed`, held against the count: nothing made for too long is told, and with
     `enforce` the machine counts as stopped."""
@@ -206,11 +220,11 @@ def supervise(plan: Plan, view: View, verdict: Verdict, claimed: Instant, groups
     output = how.watchdog
     if output is None or not _seen(plan, output, view):
         return verdict
-    moved = groups.get(output.group, Group()).moved
+    group = groups.get(output.group, Group())
+    moved = group.moved
     last = moved if moved is not None and moved.mono > claimed.mono else claimed
-    if view.now.mono - last.mono < output.silence:
-        view.revisit_at(last.mono + output.silence)
+    if not _is_silent(plan, output, view, last, group.factor):
         return verdict
-    since = at_mono(view.now, last.mono + output.cycle)
+    since = at_mono(view.now, last.mono + output.cycle(group.factor))
     silent = verdict._replace(quality="uncertain", detail=NO_OUTPUT, since=since, silent=True)
     return silent._replace(state=State.STOPPED, rule="activity") if how.enforce else silent

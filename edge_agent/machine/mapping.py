@@ -25,11 +25,20 @@ class Table(NamedTuple):
 
 
 class Output(NamedTuple):
-    """Whether pieces come: the counter group, µs of silence that are too long, and µs of one cycle."""
+    """Whether pieces come: the counter group; µs of silence that are too long, None for three counts, at least 10 s;
+    and µs of one count, or of one part where a tag says how many parts a count is."""
 
     group: str
-    silence: int
-    cycle: int
+    timeout: int | None
+    ideal: int
+
+    def cycle(self, factor: int) -> int:
+        """µs of one count; `factor`: parts per count as their tag says, 0 without one or while it is not known."""
+        return self.ideal * (factor or 1)
+
+    def silence(self, factor: int) -> int:
+        """µs without a count that are too long."""
+        return max(3 * self.cycle(factor), _SILENCE) if self.timeout is None else self.timeout
 
 
 class StateMapping(NamedTuple):
@@ -87,7 +96,6 @@ def mapping(
     counted = options.counters.get((group or "") if activity is None else activity.counter)
     factor = 1 if counted is None or isinstance(counted.parts_per_count, str) else counted.parts_per_count
     cycle = (options.ideal_cycle or 0) * factor
-    silence = max(3 * cycle, _SILENCE)
     keys = {one.key for one in (table, modes) if one is not None} | set(lamps.values())
     windows = dict.fromkeys(lamps.values(), BLINK)
     for expression in (*(when for _, when, _ in rules), *(when for _, when in signals)):
@@ -105,8 +113,8 @@ def mapping(
         rules,
         signals,
         PRESETS[state.preset].waits if state.preset is not None else None,
-        None if activity is None else Output(activity.counter, activity.timeout or silence, cycle),
-        Output(group, silence, cycle) if watched and group is not None else None,
+        None if activity is None else Output(activity.counter, activity.timeout or None, cycle),
+        Output(group, None, cycle) if watched and group is not None else None,
         options.activity_watchdog == "enforce",
         modes,
         ranks,

@@ -194,6 +194,8 @@ def _choose(kinds: tuple[Any, ...], plain: Any, shift: int) -> Any:
         return None
     if isinstance(plain, bool | int | float | str) and type(plain) in kinds:
         return plain
+    if type(plain) is int and float in kinds:
+        return float(plain)
     for kind in kinds:
         if kind is not type(None) and kind not in (bool, int, float, str):
             return _build(kind, plain, shift)

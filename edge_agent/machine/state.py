@@ -124,6 +124,11 @@ class View:
         good = held.stale or self._devices[tag.partition("/")[0]].seen or held.at
         return max(0, self.now.mono - good.mono) / SECOND
 
+    def seen(self, tag: str) -> Instant | None:
+        """When the tag's device was read last."""
+        device = self._devices.get(tag.partition("/")[0])
+        return None if device is None else device.seen
+
     def unchanged(self, tag: str) -> float:
         return max(0, self.now.mono - self._good(tag).changed.mono) / SECOND
 

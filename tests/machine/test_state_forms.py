@@ -433,6 +433,25 @@ def test_a_machine_that_makes_four_parts_a_cycle_may_be_silent_four_times_as_lon
     assert some(four, "time", "quality") == [(0, "good"), (30, "uncertain")]
 
 
+def test_the_silence_of_a_mould_is_that_of_the_cavities_its_tag_says():
+    counters = {"main": {**COUNTER["main"], "parts_per_count": "tool"}}
+    tool = config({"state": MAP, "counters": counters, "ideal_cycle": "5s"}, {**TAGS, "tool": "uint16"})
+    given = [{"at": "0s", "status": 2, "total": 0, "tool": 4}, {"at": "10s", "total": 1}]
+
+    assert some(story(tool, given, 100, "state"), "time", "quality") == [(0, "good"), (30, "uncertain")]
+
+
+@pytest.mark.parametrize("form", [{"state": MAP, "ideal_cycle": "5s"}, {"state": {"activity": {"timeout": "15s"}}}])
+def test_silence_that_nobody_saw_is_no_silence(form):
+    made = config({**form, "counters": COUNTER}, TAGS, comms_timeout="20s")
+    given = [{"at": "0s", "status": 2, "total": 0}, {"at": "10s", "total": 1}, {"at": "12.5s", "device": "lost"}]
+
+    *_, last, unknown = story(made, given, 100, "state")
+
+    assert (last["state"], last["quality"]) == ("running", "good")
+    assert (unknown["state"], unknown["time"], unknown["trigger"]) == ("unknown", 12, "comms")
+
+
 MAINTAINED = {**MAP, "map": {**MAP["map"], 7: "maintenance"}}
 
 
