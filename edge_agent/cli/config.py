@@ -69,9 +69,10 @@ def register(app: typer.Typer) -> None:
             said = [{"path": path, "running": old, "file": new} for path, old, new in found]
             ui.result({"ok": not found, "running": runs["config_hash"], "file": loaded.hash, "differences": said})
         else:
+            written = _raw(loaded)
             for path, old, new in found:
-                origin = loaded.origins.get(path)
-                ui.result(f"{path}: {_said(old)} -> {_said(new)}{f'    # {origin}' if origin else ''}")
+                origin, raw = loaded.origins.get(path), written.get(path, "")
+                ui.result(f"{path}: {_said(old, raw)} -> {_said(new, raw)}{f'    # {origin}' if origin else ''}")
             ui.result(f"{len(found)} differences; edge-agent reload takes them over" if found else "no difference")
         if found:
             raise Stop(ExitCode.PROBLEM)
@@ -216,10 +217,27 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, 
         yield path, old, new
 
 
-def _said(value: Any) -> str:
+def _raw(loaded: "Loaded") -> dict[str, str]:
+    """Single values as they are written, by dotted path."""
+    from config.yaml12 import Scalar, walk
+
+    return {
+        ".".join(map(str, (*prefix, *path))): node.raw
+        for prefix, part in loaded.parts.items()
+        for path, node in walk(part)
+        if isinstance(node, Scalar)
+    }
+
+
+def _said(value: Any, raw: str) -> str:
+    """The value, in the kind of unit that `raw` is written in."""
     import json
+
+    from config.units import like
 
     if value is None:
         return "nothing"
+    if isinstance(value, int | float) and not isinstance(value, bool) and raw:
+        return like(raw, value)
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}…"

@@ -91,7 +91,8 @@ class _Session:
             await stack.enter_async_context(ControlServer(socket_of(self._folder), commands))
 
             stop = asyncio.Event()
-            agent = asyncio.create_task(Agent(_read(config), observers=[self._observe]).run(stop), name="agent")
+            made = Agent(_read(config), observers=[self._observe], reread=lambda: _read(config))
+            agent = asyncio.create_task(made.run(stop), name="agent")
             stack.push_async_callback(_end, agent, stop)
             await self._wait(agent, self._both_seen, _START_LIMIT, "the agent has not seen both machines")
             self._introduce(config)
