@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from buffer import tables, tally
 from buffer.file import DatabaseFile
-from buffer.outbox import EVICT_ROWS, Damaged, Depth, Lane, Message, Oldest, SequenceError, Span, Stored
+from buffer.outbox import EVICT_ROWS, Damaged, Depth, Kept, Lane, Message, Oldest, SequenceError, Span, Stored
 from buffer.record import as_written, fields_crc, message_crc
 from buffer.schema import Opened
 from buffer.sequence import Key, follow, spans
@@ -24,6 +24,10 @@ READ_BYTES = 4 << 20
 _READ = """SELECT p.position, s.stream, s.epoch, m.seq, m.lane, m.type, m.topic, m.recorded_at, m.crc, m.body
     FROM pending p LEFT JOIN message m ON m.position = p.position LEFT JOIN stream s ON s.id = m.stream_id
     WHERE p.lane = ? AND p.position > ? ORDER BY p.position LIMIT ?"""
+_FIND = """SELECT m.position, s.stream, s.epoch, m.seq, m.lane, m.type, m.topic, m.recorded_at, m.crc, m.body,
+    p.position FROM message m JOIN stream s ON s.id = m.stream_id
+    LEFT JOIN pending p ON p.lane = m.lane AND p.position = m.position
+    WHERE m.stream_id = ? AND m.seq BETWEEN ? AND ? ORDER BY m.seq LIMIT ?"""
 _READ_ONE = _READ.replace("p.position > ?", "p.position = ?")
 
 
@@ -382,6 +386,25 @@ class Ledger:
                 found.append((stream, epoch, seq, kind, body))
                 size -= length
         return spans(found)
+
+    def covered(self, span: Span, among: int) -> Sequence[int]:
+        """See `Outbox.covered`."""
+        query = """SELECT m.position FROM (SELECT position FROM pending WHERE lane = ? ORDER BY position LIMIT ?) p
+            JOIN message m ON m.position = p.position WHERE m.stream_id = ? AND m.seq BETWEEN ? AND ?"""
+        row_id = self._streams.get((span.stream, span.epoch))
+        found = (self._connection.execute(query, (int(lane), among, row_id, span.first, span.last)) for lane in Lane)
+        return [position for rows in found for (position,) in rows.fetchall() if position not in self._acked]
+
+    def find(self, span: Span, limit: int) -> Sequence[Kept]:
+        """See `Outbox.find`."""
+        row_id = self._streams.get((span.stream, span.epoch))
+        rows = self._connection.execute(_FIND, (row_id, span.first, span.last, limit)).fetchall()
+        found = [(as_written(row[:-1]), row[-1]) for row in rows]
+        return [
+            Kept(stored.position, stored.message, waiting is not None and stored.position not in self._acked)
+            for stored, waiting in found
+            if stored is not None
+        ]
 
     def _body(self, lane: Lane, position: int) -> bytes | None:
         """The body of a waiting message if it is as it was written."""

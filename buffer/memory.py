@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from buffer.epoch import new_epoch
-from buffer.outbox import EVICT_ROWS, Depth, Lane, Message, Oldest, OutboxError, Room, Span, Stored
+from buffer.outbox import EVICT_ROWS, Depth, Kept, Lane, Message, Oldest, OutboxError, Room, Span, Stored
 from buffer.sequence import Key, follow, spans
 
 
@@ -174,6 +174,17 @@ class MemoryOutbox:
             found.append((message.stream, message.epoch, message.seq, message.type, body))
             size -= len(message.body)
         return spans(found)
+
+    async def covered(self, span: Span, among: int) -> Sequence[int]:
+        return [one.position for one in await self.find(span, among)]
+
+    async def find(self, span: Span, limit: int) -> Sequence[Kept]:
+        found = [
+            Kept(position, stored.message, True)
+            for position, (stored, _) in self._rows.items()
+            if stored.message[:2] == span[:2] and span.first <= stored.message.seq <= span.last
+        ]
+        return sorted(found, key=lambda one: one.message.seq)[:limit]
 
     async def room(self) -> Room:
         return Room((await self.depth()).fill, kept=False, disk=False)

@@ -78,6 +78,14 @@ class Depth(NamedTuple):
     """Share of `max_size` in use by everything in the file, 0 to 1."""
 
 
+class Kept(NamedTuple):
+    """A message that is in the outbox. `waiting`: it is not confirmed."""
+
+    position: int
+    message: Message
+    waiting: bool
+
+
 EVICT_ROWS: Final = 2000
 """Messages given up in one transaction, at most."""
 
@@ -158,6 +166,13 @@ class Outbox(Protocol):
         """What would be given up first to make room: the oldest waiting messages of a lane, up to `size` bytes of
         bodies or `EVICT_ROWS`; only those recorded before the UTC time given, none of the types in `spare`.
         Nothing is changed. A message that is on the way to the broker may be among them."""
+
+    async def covered(self, span: Span, among: int) -> Sequence[int]:
+        """Positions of unconfirmed messages of a span of numbers, looked for among the oldest `among` of a lane."""
+
+    async def find(self, span: Span, limit: int) -> Sequence[Kept]:
+        """What is still kept of a span of numbers, waiting or confirmed, in their order, at most `limit`. One that
+        is not as it was written is left out."""
 
     async def room(self) -> Room:
         """Also begins to remove confirmed messages when the room becomes short."""

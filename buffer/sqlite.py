@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from buffer.epoch import new_epoch
 from buffer.keeper import Ack, Ask, Due, Job, Keeper, Settings, Write, closed
 from buffer.ledger import Refusal, Writing
-from buffer.outbox import Damaged, Depth, Lane, Message, Oldest, Room, Span, Stored
+from buffer.outbox import Damaged, Depth, Kept, Lane, Message, Oldest, Room, Span, Stored
 from buffer.schema import Opened
 from buffer.thread import DatabaseThread
 
@@ -172,6 +172,12 @@ class SqliteOutbox:
         with_bodies: frozenset[str] = frozenset(),
     ) -> Sequence[Oldest]:
         return await self._ask(lambda keeper: keeper.ledger.oldest(lane, size, before, spare, with_bodies))
+
+    async def covered(self, span: Span, among: int) -> Sequence[int]:
+        return await self._ask(lambda keeper: keeper.ledger.covered(span, among))
+
+    async def find(self, span: Span, limit: int) -> Sequence[Kept]:
+        return await self._ask(lambda keeper: keeper.ledger.find(span, limit))
 
     async def room(self) -> Room:
         return await self._ask(Keeper.room)

@@ -117,8 +117,9 @@ class Mqtt(Options):
     """Default: `edge-agent-<agent id>`."""
     topic_root: Annotated[str, AfterValidator(topic)] = "ea/v1"
     """First levels of every topic."""
-    confirm: Literal["broker"] = "broker"
-    """Who confirms an event before the buffer lets it go."""
+    confirm: Literal["broker", "mom"] = "broker"
+    """Who confirms an event before the buffer lets it go: the broker that has it, or the MOM that has stored it and
+    says so with `stream.ack`."""
     commands: bool = True
     """Receive the MOM's commands, on a second connection with the client id `<client_id>-cmd`."""
     window: Annotated[int, Field(ge=1, le=100)] = 100

@@ -4,21 +4,49 @@ They are answered in `$agent.h` on the agent's own `ack` topic. Doing one of the
 kept for repeats. `stream.ack` is answered by its effect alone, or acknowledging would never end (event model §7.22).
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Final
 
+from pydantic import Field
+
+from buffer.outbox import Outbox, Span
 from edge_agent.clock import Clock, rfc3339
 from edge_agent.commands.envelope import CLASSES, Command, Refused, check_class
+from edge_agent.commands.parameters import Parameters, Text, checked
+from edge_agent.delivery.forwarder import Forwarder
 from edge_agent.delivery.retained import Retained
 from edge_agent.events.types import Command as Answer
 from edge_agent.events.types import CommandDone, CommandExpired, CommandRejected
 from edge_agent.floor import Floor
 
+log = logging.getLogger(__name__)
+
+RESEND_AT_ONCE: Final = 5000
+"""Messages that one command may ask for; the answer says where to go on."""
 _SILENT: Final = frozenset({"stream.ack"})
 
 
+class StreamAck(Parameters):
+    stream: Text
+    epoch: Text
+    seq: Annotated[int, Field(ge=0)]
+
+
+class ResendRange(Parameters):
+    stream: Text
+    epoch: Text
+    seq_from: Annotated[int, Field(ge=1)]
+    seq_to: Annotated[int, Field(ge=1)]
+
+
 class Administration:
-    def __init__(self, floor: Floor, retained: Retained, clock: Clock) -> None:
+    def __init__(
+        self, floor: Floor, outbox: Outbox, retained: Retained, clock: Clock, forwarder: Callable[[], Forwarder]
+    ) -> None:
+        """`forwarder` gives that of now: a reload may replace it."""
+        self._outbox = outbox
+        self._forwarder = forwarder
         self._floor = floor
         self._retained = retained
         self._clock = clock
@@ -31,14 +59,14 @@ class Administration:
             await self._answer(CommandExpired, command, "expired", "expired", late)
             return
         try:
-            result = self._carry_out(command, subject)
+            result = await self._carry_out(command, subject)
         except Refused as refused:
             await self._answer(CommandRejected, command, "rejected", refused.code, refused.detail)
             return
         if command.name not in _SILENT:
             await self._answer(CommandDone, command, "done", "ok", None, result)
 
-    def _carry_out(self, command: Command, subject: str) -> Mapping[str, Any]:
+    async def _carry_out(self, command: Command, subject: str) -> Mapping[str, Any]:
         if command.retained:
             raise Refused("retained", "commands must not be retained: it would be carried out at every reconnect")
         if command.name not in CLASSES:
@@ -48,7 +76,30 @@ class Administration:
             raise Refused("unknown_asset", f"this is {subject}, not {command.subject}")
         if command.name == "snapshot.request":
             return self._snapshots(command.params)
+        if command.name == "stream.ack":
+            return await self._mark(checked(StreamAck, command.params))
+        if command.name == "resend.range":
+            return await self._resend(checked(ResendRange, command.params))
         raise Refused("unavailable", f"{command.name} is not available here")
+
+    async def _mark(self, asked: StreamAck) -> Mapping[str, Any]:
+        last = self._floor.last_seq.get(asked.stream, 0)
+        if asked.epoch == self._outbox.epoch and asked.seq > last:
+            text = f"The MOM has {asked.stream} up to number {asked.seq}, and here the last one is {last}."
+            log.warning("%s Was an older buffer restored?", text)
+            raise Refused("conflict", text)
+        await self._forwarder().marked(asked.stream, asked.epoch, asked.seq)
+        return {}
+
+    async def _resend(self, asked: ResendRange) -> Mapping[str, Any]:
+        """Send a range again as far as it is kept; the same bytes, marked as sent again."""
+        last = min(asked.seq_to, asked.seq_from + RESEND_AT_ONCE - 1)
+        kept = await self._outbox.find(Span(asked.stream, asked.epoch, asked.seq_from, last), RESEND_AT_ONCE)
+        if not self._forwarder().resend([one.message for one in kept]):
+            raise Refused("unavailable", "there is no connection for events")
+        missing = gaps([one.message.seq for one in kept], asked.seq_from, last)
+        more = {"next": last + 1} if last < asked.seq_to else {}
+        return {"sent": len(kept), "unavailable": [list(one) for one in missing], **more}
 
     def _snapshots(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """All that is retained is published again, or that of one asset."""
@@ -79,3 +130,13 @@ class Administration:
             result=result,
         )
         await self._floor.record(data, story=command.id)
+
+
+def gaps(numbers: Sequence[int], first: int, last: int) -> list[tuple[int, int]]:
+    """The runs of numbers from `first` to `last` that are not among `numbers`, which are in order."""
+    found = []
+    for number in (*numbers, last + 1):
+        if number > first:
+            found.append((first, number - 1))
+        first = number + 1
+    return found

@@ -232,12 +232,14 @@ class Agent:
                     retained=retained,
                     listener=self.health.broker,
                     random=self._random,
+                    mom=self.config.mqtt.confirm == "mom",
                 )
 
+            sending = Sending(forwarder)
             inspection = Inspection(self._running, self.health, floor, outbox, clock)
             heartbeat = Heartbeat(floor, outbox, self.health, clock, disk=buffer.parent, running=self._running)
             explanation = Explanation(self._running, self.health, floor, outbox, clock)
-            administration = Administration(floor, retained, clock)
+            administration = Administration(floor, outbox, retained, clock, lambda: sending.forwarder)
             downlink = Downlink(self._running, floor, administration, clock)
             inbox = Inbox(self._inbox_login, downlink.topics, downlink.take, clock, self._random)
             commands = {
@@ -247,7 +249,6 @@ class Agent:
                 "reload": self._told_to_reload,
             }
             async with ControlServer(socket_path(buffer), commands):
-                sending = Sending(forwarder)
                 sending.begin(self._publisher(config))
                 log.info("agent %s %s is running", config.agent.id, VERSION)
                 ready()

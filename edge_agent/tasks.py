@@ -40,11 +40,13 @@ class Sending:
 
     def __init__(self, make: Callable[[MqttPublisher], Forwarder]) -> None:
         self._make = make
+        self.forwarder: Forwarder
         self._task: asyncio.Task[None]
         self._replaced = asyncio.Event()
 
     def begin(self, publisher: MqttPublisher) -> None:
-        self._task = asyncio.create_task(self._make(publisher).run(), name="forwarder")
+        self.forwarder = self._make(publisher)
+        self._task = asyncio.create_task(self.forwarder.run(), name="forwarder")
 
     async def replace(self, publisher: MqttPublisher) -> None:
         """Another connection to the broker; what is in flight is confirmed first, if it comes soon."""

@@ -4,12 +4,13 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from edge_agent.clock import Instant
 from edge_agent.commands import count_effects, order_effects, parameters
 from edge_agent.commands.done import Done
 from edge_agent.commands.envelope import Command, Refused
+from edge_agent.commands.parameters import checked
 from edge_agent.events.types import AlarmAcked
 from edge_agent.machine import explaining
 from edge_agent.machine.context import Word
@@ -112,12 +113,7 @@ DATED: Final = frozenset({"order.start", "order.stop", "order.update", "context.
 
 def read(command: Command) -> BaseModel:
     """The parameters. Raises Refused."""
-    try:
-        return EFFECTS[command.name].parameters.model_validate(dict(command.params))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(step) for step in first["loc"])
-        raise Refused("invalid", f"{where}: {first['msg']}" if where else first["msg"]) from error
+    return checked(EFFECTS[command.name].parameters, command.params)
 
 
 def carry_out(step: "Step", command: Command) -> Done:

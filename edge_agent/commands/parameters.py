@@ -3,13 +3,15 @@
 Unknown ones are refused: a command must not be carried out without what it says that is not understood here.
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from config.states import Category
 from config.units import duration
 from edge_agent.clock import SECOND, parse_rfc3339
+from edge_agent.commands.envelope import Refused
 from edge_agent.machine.calendar import MomCalendar
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
@@ -30,6 +32,19 @@ Span = Annotated[int, BeforeValidator(_span), Field(gt=0, le=366 * 86_400 * SECO
 
 class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+P = TypeVar("P", bound=BaseModel)
+
+
+def checked(kind: type[P], params: Mapping[str, Any]) -> P:
+    """Raises Refused."""
+    try:
+        return kind.model_validate(dict(params))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise Refused("invalid", f"{where}: {first['msg']}" if where else first["msg"]) from error
 
 
 class OrderDispatch(Parameters):

@@ -10,17 +10,17 @@ is published as off line.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-from buffer.outbox import Message, Outbox
+from buffer.outbox import Message, Outbox, Span
 from edge_agent.backoff import Backoff
 from edge_agent.clock import SECOND, Clock
 from edge_agent.delivery.publisher import Forbidden, NotConnected, Publisher, PublishError, Rejected
 from edge_agent.delivery.retained import Retained
-from edge_agent.delivery.session import Session
+from edge_agent.delivery.session import AHEAD, Session
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ PARTING_LIMIT = 2.0
 """Seconds that the end of a connection that still works waits for confirmations."""
 SNAPSHOTS_EVERY = 1.0
 """Seconds between two rounds of changed snapshots."""
+PROGRESS_EVERY = 5.0
+"""Seconds between two looks whether the MOM confirms."""
 SETTLED = 10 * SECOND
 """A connection that lived so long was a good one: the next wait starts small again."""
 SUSPICIOUS = 3
@@ -70,7 +72,10 @@ class Forwarder:
         retained: Retained,
         listener: Listener,
         random: Random,
+        mom: bool = False,
     ) -> None:
+        """`mom`: an event is done when the MOM has confirmed it, not when the broker has."""
+        self._mom = mom
         self._outbox = outbox
         self._publisher = publisher
         self._clock = clock
@@ -87,11 +92,27 @@ class Forwarder:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_outbox(), name="forwarder: commits")
             group.create_task(self._watch_snapshots(), name="forwarder: snapshots")
+            group.create_task(self._watch_progress(), name="forwarder: progress")
             while True:
                 error = self._judge(await self._connect_and_send_safely())
                 wait = self._wait_after(error)
                 self._offline(error, wait)
                 await self._clock.sleep(wait)
+
+    async def marked(self, stream: str, epoch: str, seq: int) -> int:
+        """The MOM has stored everything of the stream up to this number; how many messages that confirms now."""
+        found = await self._outbox.covered(Span(stream, epoch, 0, seq), 2 * AHEAD)
+        await self._outbox.ack(found)
+        if self._session is not None:
+            self._session.marked(stream, epoch, seq)
+        return len(found)
+
+    def resend(self, messages: Sequence[Message]) -> bool:
+        """Send kept messages again, marked as such; False while there is no connection."""
+        if self._session is None:
+            return False
+        self._session.resend(messages)
+        return True
 
     async def _connect_and_send_safely(self) -> PublishError:
         try:
@@ -113,6 +134,8 @@ class Forwarder:
             self._retained,
             on_confirmed=self._listener.confirmed,
             on_rejected=self._listener.rejected,
+            mom=self._mom,
+            now=lambda: self._clock.now().mono,
         )
         self._session = session
         self._online()
@@ -174,6 +197,12 @@ class Forwarder:
             await self._outbox.wait()
             if self._session is not None:
                 self._session.committed()
+
+    async def _watch_progress(self) -> None:
+        while self._mom:
+            await self._clock.sleep(PROGRESS_EVERY)
+            if self._session is not None:
+                self._session.check_progress()
 
     async def _watch_snapshots(self) -> None:
         while True:

@@ -3,16 +3,20 @@
 Lanes go in the order production, health, measurement; within a lane messages leave in the order of their
 commits, so the order within a stream holds. At most a window is unconfirmed. A session ends with the first
 failure that is not about one message alone; what it did not get confirmed, the next one sends again.
+
+With `confirm: mom` a message that the broker has stays in the outbox until the MOM's mark covers it, and at most
+`AHEAD` of a lane are sent beyond the mark. If it stands still for too long they are sent again.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
 from buffer.outbox import Lane, Message, Outbox, Stored
+from edge_agent.clock import SECOND
 from edge_agent.delivery.publisher import NotConnected, Publisher, PublishError, Rejected
 from edge_agent.delivery.retained import Retained
 
@@ -20,18 +24,24 @@ log = logging.getLogger(__name__)
 
 PAGE = 500
 """Rows fetched at once."""
+AHEAD = 1000
+"""Messages of a lane that the broker has and the MOM has not confirmed, at most."""
+STALLED = 30 * SECOND
+"""The MOM has not confirmed anything for so long although there is something: send it again."""
 
 
 @dataclass(slots=True)
 class _Queue:
     """What of one lane was fetched. `fetched` is the last position; `dry` until something is committed; `late`
-    until it was dry once: what was waiting when the connection was made."""
+    until it was dry once: what was waiting when the connection was made. `ahead`: what the broker has and the MOM
+    has not confirmed, by position."""
 
     lane: Lane
     page: deque[Stored] = field(default_factory=deque)
     fetched: int = 0
     dry: bool = False
     late: bool = True
+    ahead: dict[int, Message] = field(default_factory=dict)
 
 
 class Session:
@@ -45,7 +55,14 @@ class Session:
         *,
         on_confirmed: Callable[[int], None],
         on_rejected: Callable[[Message, Rejected], None],
+        mom: bool = False,
+        now: Callable[[], int] = lambda: 0,
     ) -> None:
+        """`mom`: the broker's word does not count; `now` is monotonic µs."""
+        self._mom = mom
+        self._now = now
+        self._moved = now()
+        self._again: deque[Message] = deque()
         self._outbox = outbox
         self._publisher = publisher
         self._retained = retained
@@ -54,7 +71,7 @@ class Session:
         self._queues = [_Queue(lane) for lane in Lane]
         self._wake = asyncio.Event()
         self._in_flight = 0
-        self._confirmed: list[int] = []
+        self._confirmed: list[Stored] = []
         self._rejected: list[tuple[Stored, Rejected]] = []
         self._failure: PublishError | None = None
         self._snapshots_due = False
@@ -86,6 +103,39 @@ class Session:
         self._snapshots_due = True
         self._wake.set()
 
+    def marked(self, stream: str, epoch: str, seq: int) -> None:
+        """The MOM has stored everything of the stream up to this number."""
+        self._moved = self._now()
+        for queue in self._queues:
+            covered = [
+                position
+                for position, message in queue.ahead.items()
+                if message.stream == stream and message.epoch == epoch and message.seq <= seq
+            ]
+            for position in covered:
+                del queue.ahead[position]
+        self._wake.set()
+
+    def resend(self, messages: Iterable[Message]) -> None:
+        """Send again what the MOM asks for, behind everything else."""
+        self._again.extend(messages)
+        self._wake.set()
+
+    def check_progress(self) -> None:
+        """Send again what the MOM should have confirmed by now."""
+        if not any(queue.ahead for queue in self._queues):
+            self._moved = self._now()
+        elif self._now() - self._moved > STALLED:
+            self._moved = self._now()
+            for queue in self._queues:
+                if queue.ahead:
+                    log.warning("the MOM has confirmed nothing for %d s; sending again", STALLED // SECOND)
+                    queue.fetched = min(queue.ahead) - 1
+                    queue.page.clear()
+                    queue.ahead.clear()
+                    queue.dry, queue.late = False, True
+            self._wake.set()
+
     async def drained(self) -> None:
         """Return when nothing is in flight any more; nothing new is sent meanwhile if `run` has ended."""
         while self._in_flight:
@@ -96,7 +146,11 @@ class Session:
         """Book what the broker has said."""
         if self._confirmed:
             confirmed, self._confirmed = self._confirmed, []
-            await self._outbox.ack(confirmed)
+            if self._mom:
+                for position, message in confirmed:
+                    self._queues[message.lane].ahead[position] = message
+            else:
+                await self._outbox.ack([stored.position for stored in confirmed])
             self._on_confirmed(len(confirmed))
         while self._rejected:
             (position, message), error = self._rejected.pop(0)
@@ -109,6 +163,7 @@ class Session:
         while self._in_flight < publisher.window and self._failure is None and not publisher.lost.done():
             queue = await self._next_queue()
             if queue is None:
+                self._send_again()
                 return
             for _ in range(min(publisher.window - self._in_flight, len(queue.page))):
                 stored = queue.page.popleft()
@@ -119,6 +174,8 @@ class Session:
     async def _next_queue(self) -> _Queue | None:
         """The first lane that has rows, in the order of sending."""
         for queue in self._queues:
+            if len(queue.ahead) >= AHEAD:
+                continue
             if not queue.page and not queue.dry:
                 queue.dry = True  # a commit while the rows are fetched takes it back
                 rows = await self._outbox.next_batch(PAGE, lane=queue.lane, after=queue.fetched)
@@ -131,6 +188,13 @@ class Session:
             if queue.page:
                 return queue
         return None
+
+    def _send_again(self) -> None:
+        while self._again and self._in_flight < self._publisher.window:
+            message = self._again.popleft()
+            confirmation = self._publisher.publish(message, replay=True)
+            self._in_flight += 1
+            confirmation.add_done_callback(partial(self._snapshot_done, message))
 
     def _send_snapshots(self) -> None:
         while self._snapshots_due and self._in_flight < self._publisher.window:
@@ -145,7 +209,7 @@ class Session:
     def _done(self, stored: Stored, confirmation: "asyncio.Future[None]") -> None:
         error = confirmation.exception()
         if error is None:
-            self._confirmed.append(stored.position)
+            self._confirmed.append(stored)
         elif isinstance(error, Rejected):
             self._rejected.append((stored, error))
         else:

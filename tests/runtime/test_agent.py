@@ -19,7 +19,7 @@ _CONFIG = """\
 version: 1
 agent: {{id: whole}}
 site: {{enterprise: acme, site: sz1, area: hall}}
-mqtt: {{url: "mqtt://127.0.0.1:{port}"}}
+mqtt: {{url: "mqtt://127.0.0.1:{port}"{mqtt}}}
 buffer: {{path: buffer.db}}
 machines:
   press-1:
@@ -53,11 +53,17 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    folder: Path, buffer: type[SqliteOutbox] = SqliteOutbox, *, broker: int | None = None, more: str = ""
+    folder: Path,
+    buffer: type[SqliteOutbox] = SqliteOutbox,
+    *,
+    broker: int | None = None,
+    more: str = "",
+    mqtt: str = "",
 ) -> AsyncIterator[Running]:
-    """`broker` is its port; `more` are lines of the machine's configuration."""
+    """`broker` is its port; `more` are lines of the machine's configuration, `mqtt` is added to that of the
+    broker."""
     file = folder / "edge-agent.yaml"
-    file.write_text(_CONFIG.format(port=broker or free_port()) + more)
+    file.write_text(_CONFIG.format(port=broker or free_port(), mqtt=mqtt) + more)
     messages: list[Message] = []
 
     def observe(new: Sequence[Message]) -> None:

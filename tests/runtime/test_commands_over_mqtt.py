@@ -1,14 +1,10 @@
 """Commands of the MOM over a real broker: answered and carried out once, also when the agent was away."""
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
-import paho.mqtt.publish
-from paho.mqtt.client import MQTTv5
-
-from edge_agent.clock import SystemClock, rfc3339
+from tests import mom
 from tests.runtime.test_agent import running
 from tests.schema_check import check_message
 from tests.servers_mqtt import Mosquitto, Sink, mosquitto
@@ -21,30 +17,11 @@ ORDERS = "    orders: {authority: mom}\n"
 
 
 async def send(broker: Mosquitto, topic: str, body: bytes, *, retain: bool = False) -> None:
-    await asyncio.to_thread(
-        paho.mqtt.publish.single,
-        topic,
-        body,
-        qos=1,
-        retain=retain,
-        hostname="127.0.0.1",
-        port=broker.port,
-        protocol=MQTTv5,
-    )
+    await mom.send(broker.port, topic, body, retain=retain)
 
 
 def command(name: str, id_: str, *, subject: str = PRESS, **params: Any) -> bytes:
-    return json.dumps(
-        {
-            "specversion": "1.0",
-            "id": id_,
-            "source": "urn:mom:acme",
-            "type": f"dev.edgeagent.cmd.{name}.v1",
-            "subject": subject,
-            "time": rfc3339(SystemClock().now().wall),
-            "data": {"issued_by": "E1", **params},
-        }
-    ).encode()
+    return mom.command(name, id_, subject=subject, **params)
 
 
 async def answers(sink: Sink, count: int, *, on: str = f"{TOPIC}/ack") -> list[tuple[str, str, str, bool]]:
