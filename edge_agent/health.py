@@ -73,6 +73,8 @@ class BrokerHealth:
     since: int | None = None
     code: str | None = None
     message: str | None = None
+    commands: bool = False
+    """Commands of the MOM can come."""
     confirmed_messages: int = 0
     refused: list[Message] = field(default_factory=list)
     """In the dead letters, not declared yet."""
@@ -86,6 +88,9 @@ class BrokerHealth:
         if self.online or self.since is None:
             self.online, self.since = False, self.clock.now().wall
         self.code, self.message = error.code, str(error)
+
+    def listening(self, now: bool) -> None:
+        self.commands = now
 
     def confirmed(self, count: int) -> None:
         self.confirmed_messages += count

@@ -205,6 +205,7 @@ def device_status(options: DeviceOptions, health: DeviceHealth, now: int) -> dic
 
 def broker_status(health: BrokerHealth) -> dict[str, Any]:
     return {
+        "commands": health.commands,
         "status": "UP" if health.online else "DOWN" if health.since is not None else "CONNECTING",
         "since": None if health.since is None else rfc3339(health.since),
         "code": health.code,

@@ -241,7 +241,9 @@ class Agent:
             explanation = Explanation(self._running, self.health, floor, outbox, clock)
             administration = Administration(floor, outbox, retained, clock, lambda: sending.forwarder)
             downlink = Downlink(self._running, floor, administration, clock)
-            inbox = Inbox(self._inbox_login, downlink.topics, downlink.take, clock, self._random)
+            inbox = Inbox(
+                self._inbox_login, downlink.topics, downlink.take, clock, self._random, self.health.broker.listening
+            )
             commands = {
                 **inspection.commands(),
                 **explanation.commands(),

@@ -54,7 +54,10 @@ class Inbox:
         take: Callable[[Delivered], Awaitable[None]],
         clock: Clock,
         random: Random,
+        on_listening: Callable[[bool], None] = lambda _: None,
     ) -> None:
+        """`on_listening` is told when commands can come, and when they cannot any more."""
+        self._on_listening = on_listening
         self._login = login
         self._topics = topics
         self._take = take
@@ -91,6 +94,7 @@ class Inbox:
             await asyncio.wait((receiving, renewed), return_when=asyncio.FIRST_COMPLETED)
             return receiving.result() if receiving.done() else None
         finally:
+            self._on_listening(False)
             for task in (receiving, renewed):
                 task.cancel()
             await asyncio.wait((receiving, renewed))
@@ -119,6 +123,7 @@ class Inbox:
             line.close()
 
     def _subscribed(self) -> None:
+        self._on_listening(True)
         self._backoff.reset()
         if self._told is not None:
             log.info("commands are received again")

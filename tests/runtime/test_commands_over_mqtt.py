@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from tests import mom
-from tests.runtime.test_agent import running
+from tests.runtime.test_agent import Running, running
 from tests.schema_check import check_message
 from tests.servers_mqtt import Mosquitto, Sink, mosquitto
+from tests.waiting import until
 
 PRESS = "acme/sz1/hall/line1/press-1"
 AGENT = "acme/sz1/hall/_agents/whole"
@@ -24,6 +25,10 @@ def command(name: str, id_: str, *, subject: str = PRESS, **params: Any) -> byte
     return mom.command(name, id_, subject=subject, **params)
 
 
+async def listening(run: Running) -> None:
+    await until(lambda: run.agent.health.broker.commands, limit=30, what="commands can come")
+
+
 async def answers(sink: Sink, count: int, *, on: str = f"{TOPIC}/ack") -> list[tuple[str, str, str, bool]]:
     """(command, status, code, duplicate) of the first answers on a topic."""
     await sink.wait_for(lambda messages: sum(one.topic == on for one in messages) >= count, limit=30)
@@ -38,9 +43,9 @@ async def test_a_command_is_carried_out_and_a_repeat_is_not(tmp_path: Path) -> N
     async with (
         mosquitto(tmp_path) as broker,
         Sink(broker.port) as sink,
-        running(tmp_path, broker=broker.port, more=ORDERS),
+        running(tmp_path, broker=broker.port, more=ORDERS) as run,
     ):
-        await sink.wait_for(lambda messages: any("/evt/state" in one.topic for one in messages), limit=30)
+        await listening(run)
         start = command("order.start", "c-1", order_id="WO-1")
         for _ in range(2):
             await send(broker, f"{TOPIC}/cmd/ctx", start)
@@ -57,7 +62,8 @@ async def test_a_command_is_carried_out_and_a_repeat_is_not(tmp_path: Path) -> N
 
 async def test_a_command_waits_at_the_broker_for_an_agent_that_is_away(tmp_path: Path) -> None:
     async with mosquitto(tmp_path) as broker, Sink(broker.port) as sink:
-        async with running(tmp_path, broker=broker.port, more=ORDERS):
+        async with running(tmp_path, broker=broker.port, more=ORDERS) as run:
+            await listening(run)
             await send(broker, f"{TOPIC}/cmd/ctx", command("order.start", "c-1", order_id="WO-1"))
             await answers(sink, 2)
         await send(broker, f"{TOPIC}/cmd/ctx", command("order.start", "c-2", order_id="WO-2", mode="switch"))
@@ -71,6 +77,7 @@ async def test_what_must_not_be_carried_out_is_answered_and_harms_nothing(tmp_pa
         Sink(broker.port) as sink,
         running(tmp_path, broker=broker.port, more=ORDERS) as run,
     ):
+        await listening(run)
         await send(broker, f"{TOPIC}/cmd/ctx", command("plc.write", "c-1", setpoint="x", value=1))
         await send(broker, f"{TOPIC}/cmd/plc", command("plc.write", "c-2", setpoint="x", value=1))
         await send(broker, f"{TOPIC}/cmd/ctx", command("order.start", "c-3", subject=AGENT, order_id="A"))
@@ -91,11 +98,12 @@ async def test_what_must_not_be_carried_out_is_answered_and_harms_nothing(tmp_pa
 async def test_the_retained_snapshots_are_published_again_when_asked_for(tmp_path: Path) -> None:
     async with (
         mosquitto(tmp_path) as broker,
-        running(tmp_path, broker=broker.port),
+        running(tmp_path, broker=broker.port) as run,
         Sink(broker.port, f"{AGENT_TOPIC}/ack") as acks,
         Sink(broker.port, f"{TOPIC}/cur/tags") as tags,
     ):
         await tags.wait_for(1, limit=30)
+        await listening(run)
         ask = command("snapshot.request", "c-1", subject=AGENT)
         await send(broker, f"{AGENT_TOPIC}/cmd/adm", ask)
 

@@ -45,7 +45,7 @@ async def test_a_confirmed_event_leaves_the_buffer_and_an_unconfirmed_one_does_n
     async with mosquitto(tmp_path) as broker, Sink(broker.port) as sink:
         mom = Mom(broker.port, "whole", AGENT)
         async with running(tmp_path, broker=broker.port, mqtt=BY_MOM) as run:
-            await until(lambda: confirmed(run) >= 20, limit=30)
+            await until(lambda: confirmed(run) >= 20 and run.agent.health.broker.commands, limit=30)
             await until(lambda: len(sink.messages) >= 20, limit=30)
         mom.take(sink.messages)
         first = len(sink.on("/evt/"))
@@ -71,7 +71,7 @@ async def test_a_range_is_sent_again_as_it_was_and_what_is_gone_is_said(tmp_path
         Sink(broker.port) as sink,
         running(tmp_path, broker=broker.port) as run,
     ):
-        await until(lambda: confirmed(run) >= 20, limit=30)
+        await until(lambda: confirmed(run) >= 20 and run.agent.health.broker.commands, limit=30)
         epoch = run.messages[0].epoch
         bodies = {one.seq: one.body for one in run.messages if one.stream == "press-1.p"}
         asked = {"stream": "press-1.p", "epoch": epoch, "seq_from": 2, "seq_to": 4}
