@@ -5,7 +5,7 @@ set -euo pipefail
 
 declare -A packages=(
   [mosquitto]=mosquitto [mosquitto_sub]=mosquitto-clients [strace]=strace [node]=nodejs [npm]=npm
-  [cc]="gcc libc6-dev" [libmodbus]="pkg-config libmodbus-dev"
+  [cc]="gcc libc6-dev" [libmodbus]="pkg-config libmodbus-dev" [mbpoll]=mbpoll
 )
 export PATH="$PATH:/usr/sbin"
 

@@ -55,10 +55,7 @@ class ModbusSerial:
     async def start(self) -> None:
         """Return when it listens."""
         assert self._process is None
-        if shutil.which("node") is None or not (PEERS / "node_modules" / "modbus-serial").is_dir():
-            (pytest.fail if os.environ.get("CI") else pytest.skip)(
-                "the Modbus peer is missing: apt-get install nodejs npm && npm ci --prefix tests/peers"
-            )
+        _find_module("modbus-serial")
         self._process = await asyncio.create_subprocess_exec(
             "node",
             str(PROGRAM),
@@ -122,6 +119,13 @@ class ModbusSerial:
         answer: dict[str, Any] = json.loads(line)
         assert "error" not in answer, answer
         return answer
+
+
+def _find_module(name: str) -> None:
+    if shutil.which("node") is None or not (PEERS / "node_modules" / name).is_dir():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(
+            f"the Modbus peer {name} is missing: apt-get install nodejs npm && npm ci --prefix tests/peers"
+        )
 
 
 @asynccontextmanager
@@ -328,8 +332,23 @@ async def libmodbus(folder: Path, port: str = "") -> AsyncIterator[int]:
         missing("libmodbus", "libmodbus-dev")
     program = folder / "libmodbus-server"
     assert await _run("cc", "-o", str(program), str(PEERS / "libmodbus" / "server.c"), *flags.split()) is not None
+    async with _peer(str(program), *filter(None, [port])) as listening:
+        yield listening
+
+
+@asynccontextmanager
+async def jsmodbus(*words: str) -> AsyncIterator[int]:
+    """The port of a server on jsmodbus (see `peers/jsmodbus/server.js`); with the word `rtu` it is RTU over TCP."""
+    _find_module("jsmodbus")
+    async with _peer("node", str(PEERS / "jsmodbus" / "server.js"), str(free_port()), *words) as listening:
+        yield listening
+
+
+@asynccontextmanager
+async def _peer(*command: str) -> AsyncIterator[int]:
+    """What it says on its first line; it ends when its stdin is closed."""
     process = await asyncio.create_subprocess_exec(
-        str(program), *filter(None, [port]), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdin is not None
     assert process.stdout is not None
