@@ -91,6 +91,9 @@ class Watching(Deciding):
                     continue
                 read.add(key)
                 old = held.get(key)
+                if old is not None and reading[2] is Quality.BAD:
+                    held[key] = old._replace(quality=Quality.BAD, detail=reading[4])
+                    continue
                 new = hold(old, reading, self.now, "agent", gap.since)
                 if new is not None:
                     if new.stale is None:
@@ -104,10 +107,13 @@ class Watching(Deciding):
     def _read_in_tag_gap(
         self, gap_key: str, key: str, held: dict[str, Held], reading: Reading, moment: Moment
     ) -> None:
-        """A reading of a tag that was BAD for longer than the comms time-out; good ones are kept in `held`."""
-        if reading[2] is Quality.BAD:
-            return
+        """A reading of a tag that was BAD for longer than the comms time-out."""
         gap, old = self.gaps[gap_key], held.get(key)
+        if reading[2] is Quality.BAD:
+            if key in gap.read and old is not None:
+                held[key] = old._replace(quality=Quality.BAD, detail=reading[4])
+                self._set_gap(gap_key, gap._replace(read=gap.read - {key}))
+            return
         new = hold(old, reading, moment.at, moment.basis, None)
         assert new is not None
         self._hint(key, old, new)
@@ -131,12 +137,12 @@ class Watching(Deciding):
             return
         self.gaps = {name: other for name, other in self.gaps.items() if name != key}
         held = dict(self.held)
-        for tag in gap.tags:
-            one = held.get(tag)
-            if one is not None:
-                held[tag] = one._replace(stale=gap.back if one.quality is Quality.BAD else None)
-        self.held = held
-        self._close(key, gap)
+        unseen = tuple(tag for tag in gap.tags if tag in held and held[tag].quality is Quality.BAD)
+        if unseen:
+            self._set_gap(unseen[0], Gap(gap.since, gap.cause, unseen, before=gap.before))
+        seen = tuple(tag for tag in gap.tags if tag not in unseen)
+        self.held = held | {tag: held[tag]._replace(stale=None) for tag in seen if tag in held}
+        self._close(key, gap._replace(tags=seen), frozenset(unseen))
 
     def _suspects(self, gap: Gap) -> bool:
         for tag in gap.tags:
@@ -165,15 +171,22 @@ class Watching(Deciding):
                 worst = gaps.worse(worst, result.quality)
         return gap._replace(worst=worst)
 
-    def _close(self, key: str, gap: Gap) -> None:
+    def _close(self, key: str, gap: Gap, unseen: frozenset[str]) -> None:
+        """The gap ends for its tags; those in `unseen` are BAD and stay in one of their own."""
         assert gap.back is not None
-        device = self.plan.devices[key.partition("/")[0]]
-        affects = device.affects if "/" not in key else self._affects(gap.tags)
+        affects = self._affects(gap.tags)
+        if "/" not in key:
+            lost = set(self._affects(unseen)).difference(affects)
+            nothing = unseen and not gap.tags
+            affects = () if nothing else tuple(w for w in self.plan.devices[key].affects if w not in lost)
         delta: dict[str, int] = {}
         touched = {name for tag in gap.tags for name, _ in self.plan.roles.get(tag, ())}
         for name in sorted(touched):
             group = self.groups.get(name, Group())
             for member, total in group.totals.items():
+                register = self.plan.counters[name].get(member)
+                if register is not None and register.key in unseen:
+                    continue
                 made = total - gap.before.get(name, {}).get(member, 0)
                 delta[member] = delta.get(member, 0) + made
         quality = gap.worst or "none"

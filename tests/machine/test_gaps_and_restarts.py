@@ -141,6 +141,68 @@ def test_tags_that_were_bad_for_long_share_one_gap():
     ]
 
 
+@pytest.mark.parametrize(
+    "outage", [("lost", "back", "device", "comms_loss"), ("killed", "started", "agent", "agent_down")]
+)
+@pytest.mark.parametrize("good", [45, 70])
+@pytest.mark.parametrize("made", [19, 3000])
+def test_a_count_that_is_bad_when_the_device_is_seen_again_is_told_when_it_is_good(outage, good, made):
+    """Neither a piece is lost nor is the late value a jump; until then nobody says that the count is known."""
+    away, here, what, cause = outage
+    given = [
+        FIRST,
+        {"at": "10.5s", what: away},
+        {"at": "39s", "quality": "bad", "tags": ["total"]},
+        {"at": "40s", what: here},
+        {"at": f"{good}s", "total": 100 + made},
+        {"at": "90s", "total": 103 + made},
+    ]
+
+    events = story(config(), given, 100, "data", "production")
+
+    gaps = [event for event in events if event["type"] == "data.gap"]
+    assert some(gaps, "from_at", "to_at", "cause", "affects", "count_recovered", "recovered_delta") == [
+        (10, 40, cause, ("state",), None, None),
+        (10, good, cause, ("count",), "exact", {"total": made}),
+    ]
+    counted = [event for event in events if event["type"] == "production.counted"]
+    assert some(counted, "delta", "cause") == [({"total": made}, "gap_recovery"), ({"total": 3}, "machine")]
+    assert counted[0]["from_at"] == 10
+
+
+def test_a_state_that_is_bad_when_the_device_is_seen_again_is_unknown_until_it_is_good():
+    given = [
+        FIRST,
+        LOST,
+        {"at": "39s", "quality": "bad", "tags": ["status"]},
+        {"at": "40s", "device": "back"},
+        {"at": "47s", "status": 2},
+    ]
+
+    events = story(config(), given, 100, "state", "data")
+
+    assert states(events) == [("running", 0, "tag"), ("unknown", 10, "comms"), ("running", 47, "comms")]
+    gaps = [event for event in events if event["type"] == "data.gap"]
+    assert some(gaps, "from_at", "to_at", "affects") == [(10, 40, ("count",)), (10, 47, ("state",))]
+
+
+def test_a_tag_that_is_good_for_a_moment_in_a_gap_and_bad_at_its_end_is_not_believed():
+    given = [
+        FIRST,
+        {"at": "5s", "quality": "bad", "tags": ["status", "total"]},
+        {"at": "30s", "status": 2},
+        {"at": "30.5s", "quality": "bad", "tags": ["status"]},
+        {"at": "31s", "total": 110, "quality": "good", "tags": ["total"]},
+        {"at": "60s", "status": 8},
+    ]
+
+    assert states(story(config(), given, 100)) == [
+        ("running", 0, "tag"),
+        ("unknown", 4, "quality"),
+        ("fault", 60, "quality"),
+    ]
+
+
 def test_a_bad_value_is_held_until_the_time_out():
     given = [FIRST, {"at": "5s", "quality": "bad", "tags": ["status"]}, {"at": "12s", "status": 2}]
 
