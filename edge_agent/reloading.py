@@ -18,6 +18,8 @@ _RESTART: tuple[tuple[str, Callable[[Config], object]], ...] = (
     ("buffer", lambda config: config.buffer),
 )
 """Settings that hold for as long as the agent runs, and how they are read."""
+_SWITCHED = frozenset(("version", "agent", "site", "mqtt", "buffer", "calendar", "devices", "machines", "tests"))
+"""Sections that a reload knows."""
 
 
 class Refused(Exception):
@@ -71,9 +73,12 @@ class Changes:
 
 def changes(old: Config, new: Config, uses: Mapping[str, Iterable[str]]) -> Changes:
     """What differs. `uses`: machine of `new` → the devices whose tags it uses. Raises `Refused`."""
-    for words, read in _RESTART:
-        if read(old) != read(new):
-            raise Refused(f"{words} cannot change while the agent runs: restart it")
+    fixed = [words for words, read in _RESTART if read(old) != read(new)]
+    fixed += [
+        name for name in Config.model_fields if name not in _SWITCHED and getattr(old, name) != getattr(new, name)
+    ]
+    if fixed:
+        raise Refused(f"{', '.join(fixed)} cannot change while the agent runs: restart it")
     devices = _named(old.devices, new.devices, lambda name: old.devices[name] == new.devices[name])
     moved = {*devices.changed, *devices.added}
     everywhere = old.site == new.site and old.calendar == new.calendar

@@ -3,29 +3,20 @@
 Start: outbox, machines (each where the outbox left it), control socket, then collectors, timers, heartbeat and
 forwarder side by side. Stop: collectors first, then the last states and `agent.stopped` are committed, then the
 forwarder ends and the outbox closes. After the start nothing stops the agent but being told to.
-
-Reload: the new configuration is read and checked beside the running one; then the collectors of devices that changed
-end, the machines that changed go on under it in one commit, and the collectors begin again. What did not change
-notices nothing, and whatever is wrong with the new configuration leaves the old one as it is.
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
-from typing import Any
 
 from buffer.outbox import Message, Outbox, OutboxError
 from buffer.sqlite import SqliteOutbox
-from config.errors import ConfigFaults, Problem
 from config.load import Loaded
 from config.model import Config
 from config.secrets import resolve
-from drivers.base import Reading
 from drivers.registry import Drivers
 from edge_agent.administration import Administration
 from edge_agent.backoff import Backoff
@@ -42,16 +33,17 @@ from edge_agent.delivery.mqtt import MqttPublisher
 from edge_agent.delivery.retained import Retained
 from edge_agent.downlink import Downlink
 from edge_agent.events.topics import agent_place
-from edge_agent.events.types import AgentStarted, AgentStopped, AgentWarning, Data, DataLoss
+from edge_agent.events.types import AgentStarted, AgentStopped, Data, DataLoss
 from edge_agent.explanation import Explanation
 from edge_agent.floor import Floor, Observer
-from edge_agent.health import DeviceHealth, Health, Link
+from edge_agent.health import Health
 from edge_agent.heartbeat import Heartbeat
 from edge_agent.inspection import Inspection
 from edge_agent.looking import Connections
 from edge_agent.machine.machine import Machine
-from edge_agent.reloading import Changes, Refused, changes
+from edge_agent.reloading import Changes
 from edge_agent.running import Running
+from edge_agent.switching import Life, Switching
 from edge_agent.tasks import Collectors, Sending
 
 log = logging.getLogger(__name__)
@@ -86,10 +78,7 @@ class Agent:
         self._observers = observers
         self._buffer = buffer
         self._random = random.Random()
-        self._reread = reread
-        self._reloading = asyncio.Lock()
-        self._asked = asyncio.Event()
-        self._life: _Life | None = None
+        self._switching = Switching(self._running, self.health, reread, self._publisher, self._secret)
         self._connections = Connections(self._clock)
 
     @property
@@ -124,81 +113,11 @@ class Agent:
 
     def reload_soon(self) -> None:
         """Reload without waiting; what comes of it is logged."""
-        self._asked.set()
+        self._switching.asked.set()
 
     async def reload(self) -> Changes:
         """Go on with the configuration as it is written now. Raises `Refused`, and then nothing has changed."""
-        async with self._reloading:
-            try:
-                loaded = await self._read_again()
-                done = await self._switch(loaded)
-            except Refused as refused:
-                log.warning("the new configuration is not taken, the old one goes on: %s", refused)
-                if self._life is not None:
-                    subject = agent_place(self.config).subject
-                    text = f"The new configuration is not taken, the old one goes on: {refused}"
-                    await self._life.floor.record(AgentWarning(code="reload_refused", text=text, subject=subject))
-                raise
-            log.info("configuration %s: %s", loaded.hash, done.told())
-            return done
-
-    async def _read_again(self) -> Loaded:
-        if self._reread is None:
-            raise Refused("this agent was not started from a file")
-        try:
-            return await asyncio.to_thread(self._reread)
-        except ConfigFaults as broken:
-            errors = [fault for fault in broken.faults if fault.severity == "error"]
-            first = f"{errors[0].file}:{errors[0].line}:{errors[0].column}: {errors[0].code}: {errors[0].what}"
-            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-            raise Refused(first + more, broken.faults) from None
-        except OSError as error:
-            raise Refused(f"the configuration cannot be read: {error}") from None
-
-    async def _switch(self, loaded: Loaded) -> Changes:
-        """Everything that can be refused comes before anything is switched."""
-        life = self._life
-        if life is None:
-            raise Refused("the agent is starting or stopping: try again")
-        old, new = self.config, loaded.config
-        fresh = {name: Machine(new, name, epoch=life.epoch) for name in new.machines}
-        done = changes(old, new, {name: machine.devices for name, machine in fresh.items()})
-        try:
-            publisher = self._publisher(new) if done.broker or self._secret(new) != life.secret else None
-        except Problem as problem:
-            raise Refused(f"{problem.code}: {problem.what}") from None
-        done = replace(done, broker=publisher is not None)
-        machines = [
-            life.floor.machines[name] if name in done.machines.kept else machine for name, machine in fresh.items()
-        ]
-
-        def newest() -> dict[str, list[Reading]]:
-            kept = {name: self.health.devices[name] for name in done.devices.kept}
-            return {
-                name: [reading for reading, _ in health.latest.values()]
-                for name, health in kept.items()
-                if health.link not in (None, Link.DOWN)
-            }
-
-        await life.collectors.end((*done.devices.changed, *done.devices.removed))
-        try:
-            await life.floor.switch(new, machines, newest)
-            self._running.loaded = loaded
-            for name in (*done.devices.changed, *done.devices.removed):
-                del self.health.devices[name]
-            self.health.devices |= {name: DeviceHealth() for name in (*done.devices.changed, *done.devices.added)}
-            self.health.devices = {name: self.health.devices[name] for name in new.devices}
-        finally:  # also the old ones, if no machine could go on
-            for name in self.config.devices:
-                if name not in life.collectors:
-                    life.collectors.begin(name)
-        if publisher is not None:
-            life.secret = self._secret(new)
-            await life.sending.replace(publisher)
-        if publisher is not None or done.machines.added or done.machines.removed:
-            life.inbox.renew()
-        await life.heartbeat.beat()
-        return done
+        return await self._switching.reload()
 
     async def _live(self, stop: asyncio.Event, ready: Callable[[], None]) -> None:
         """From opening the buffer to closing it."""
@@ -248,7 +167,7 @@ class Agent:
                 **inspection.commands(),
                 **explanation.commands(),
                 **self._connections.commands(),
-                "reload": self._told_to_reload,
+                "reload": self._switching.told,
             }
             async with ControlServer(socket_path(buffer), commands):
                 sending.begin(self._publisher(config))
@@ -296,12 +215,13 @@ class Agent:
                     group.create_task(bounds.run(), name="bounds"),
                     group.create_task(sending.watch(), name="forwarder: watched"),
                     group.create_task(inbox.run(), name="inbox"),
-                    group.create_task(self._reload_when_asked(), name="reload"),
+                    group.create_task(self._switching.run(), name="reload"),
                 ]
-                self._life = _Life(floor, collectors, sending, inbox, heartbeat, epoch, self._secret(self.config))
+                secret = self._secret(self.config)
+                self._switching.life = Life(floor, collectors, sending, inbox, heartbeat, epoch, secret)
                 await stop.wait()
-                self._life = None
-                async with self._reloading:
+                self._switching.life = None
+                async with self._switching.busy:
                     collectors.cancel()
                 for task in tasks:
                     task.cancel()
@@ -311,30 +231,14 @@ class Agent:
                 raise
             raise _leaf(buffer) from errors
         finally:
-            self._life = None
-
-    async def _reload_when_asked(self) -> None:
-        while True:
-            await self._asked.wait()
-            self._asked.clear()
-            with suppress(Refused):  # it is logged
-                await self.reload()
-
-    async def _told_to_reload(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        """The command `reload` of the local socket."""
-        try:
-            done = await self.reload()
-        except Refused as refused:
-            faults = [fault.as_json() for fault in refused.faults]
-            return {"ok": False, "error": str(refused), "faults": faults, "config_hash": self._running.config_hash}
-        return {"ok": True, "config_hash": self._running.config_hash, "changed": bool(done), **done.as_json()}
+            self._switching.life = None
 
     def _collector(self, name: str, drivers: Drivers, floor: Floor) -> Collector:
         options = self.config.devices[name]
 
         def affected() -> tuple[str, ...]:
-            machines = (machine for machine in floor.machines.values() if name in machine.devices)
-            return tuple(self.config.subject(machine.name) for machine in machines)
+            using = [machine.name for machine in floor.machines.values() if name in machine.devices]
+            return tuple(self.config.subject(machine) for machine in using if machine in self.config.machines)
 
         return Collector(
             name,
@@ -412,19 +316,6 @@ class Agent:
             )
 
         return Presence(birth=partial(status, True), will=partial(status, False), farewell=partial(status, False))
-
-
-@dataclass(slots=True)
-class _Life:
-    """What a reload switches. `secret`: the broker's password as it was resolved."""
-
-    floor: Floor
-    collectors: Collectors
-    sending: Sending
-    inbox: Inbox
-    heartbeat: Heartbeat
-    epoch: str
-    secret: str | None
 
 
 def _leaf(group: BaseExceptionGroup[OutboxError]) -> OutboxError:
