@@ -145,7 +145,7 @@ class Cycles(Part[CycleState]):
             if state.began is not None and self._end is None:
                 return self._ended(state, at, basis, out, goes_on=True)
             state = _begin(state, at)
-            out.tell(CycleBegan(at))
+            out.tell(CycleBegan(at, self._id(state.number + 1, out)))
         return state
 
     def _counts(self, state: CycleState, fact: Counted) -> CycleState:
@@ -173,15 +173,18 @@ class Cycles(Part[CycleState]):
     def _unseen(self, state: CycleState, fact: GapOpened) -> CycleState:
         if self._watched.isdisjoint(fact.keys):
             return state
-        return CycleState(number=state.number, waiting=state.waiting, pace=state.pace, fast=state.fast)
+        begun = state.began is not None
+        return CycleState(number=state.number + begun, waiting=state.waiting, pace=state.pace, fast=state.fast)
 
     def _ended(self, state: CycleState, at: Instant, basis: str, out: Desk, *, goes_on: bool) -> CycleState:
         """The open cycle, if there is one, ends; `goes_on`: the next one begins with that."""
         if state.began is not None:
-            state = self._publish(state, state.began, later(at, state.began), basis, out)
+            state = self._publish(state, state.began, later(at, state.began), basis, out, goes_on=goes_on)
         return _begin(state, at) if goes_on else state._replace(began=None, parts={}, waited=0)
 
-    def _publish(self, state: CycleState, began: Instant, at: Instant, basis: str, out: Desk) -> CycleState:
+    def _publish(
+        self, state: CycleState, began: Instant, at: Instant, basis: str, out: Desk, *, goes_on: bool
+    ) -> CycleState:
         lasted = at.mono - began.mono
         pace = lasted if state.pace == 0 else (7 * state.pace + lasted) // 8
         fast = pace < FAST * (11 if state.fast else 9) // 10
@@ -191,7 +194,7 @@ class Cycles(Part[CycleState]):
         per_cycle = self._per_cycle(out)
         cycles = max(1, (made or 0) // per_cycle) if not self._deciding else 1
         ideal = None if self._ideal is None else round(self._ideal * (made or per_cycle) / SECOND, 3)
-        cycle_id = f"cy-{out.production_id().partition('.')[0]}-{self._asset}-{state.number}"
+        cycle_id = self._id(state.number, out)
         result = self._outcome(state, out)
         if self._published:
             doubtful = any((held := out.held.get(key)) is not None and held.quality for key in self._deciding)
@@ -217,8 +220,11 @@ class Cycles(Part[CycleState]):
                 out.measurement(at.wall, data)
             else:
                 out.production(at.wall, data)
-        out.tell(CycleEnded(cycle_id, began, at, result))
+        out.tell(CycleEnded(cycle_id, began, at, result, self._id(state.number + 1, out) if goes_on else None))
         return state
+
+    def _id(self, number: int, out: Desk) -> str:
+        return f"cy-{out.production_id().partition('.')[0]}-{self._asset}-{number}"
 
     def _per_cycle(self, out: Desk) -> int:
         """Parts of one cycle, e.g. the cavities of the mould."""

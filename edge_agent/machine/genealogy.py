@@ -18,7 +18,18 @@ from edge_agent.clock import Instant
 from edge_agent.events.types import GenealogyLinked, Material, Read
 from edge_agent.machine.context import plain, text
 from edge_agent.machine.out import Ctx
-from edge_agent.machine.parts import Desk, Fact, Part, Rebuild, Sample, Scanned, Wiring
+from edge_agent.machine.parts import (
+    CycleBegan,
+    CycleEnded,
+    Desk,
+    Fact,
+    GapOpened,
+    Part,
+    Rebuild,
+    Sample,
+    Scanned,
+    Wiring,
+)
 
 _GS1: Final = re.compile(r"\((\d{2,4})\)([^(]+)")
 _MEANING: Final[Mapping[str, str]] = {"01": "material", "02": "material", "10": "lot", "21": "serial"}
@@ -48,15 +59,16 @@ class Seen(NamedTuple):
 
 
 class Scans(NamedTuple):
-    """By the place of the scanner in the configuration."""
+    """`seen`: by the place of the scanner in the configuration. `cycle`: the one that is open."""
 
     seen: Mapping[str, Seen] = {}
+    cycle: str | None = None
 
 
 class Genealogy(Part[Scans]):
     name: ClassVar[str] = "genealogy"
     kind = Scans
-    heeds = frozenset({Scanned})
+    heeds = frozenset({Scanned, CycleBegan, CycleEnded, GapOpened})
 
     def __init__(self, wiring: Wiring) -> None:
         self._machine = wiring.machine
@@ -89,6 +101,12 @@ class Genealogy(Part[Scans]):
             return self._sampled(state, fact)
         if isinstance(fact, Scanned):
             return self._scanned(state, fact, out)
+        if isinstance(fact, CycleBegan):
+            return state._replace(cycle=fact.cycle_id)
+        if isinstance(fact, CycleEnded):
+            return state._replace(cycle=fact.next)
+        if isinstance(fact, GapOpened):
+            return state._replace(cycle=None)
         return state
 
     def _sampled(self, state: Scans, fact: Sample) -> Scans:
@@ -103,7 +121,7 @@ class Genealogy(Part[Scans]):
             if isinstance(value, bool):
                 fires = fires and value
             seen[index] = before._replace(trigger=value, edge=before.edge or fires)
-        return Scans(seen)
+        return state._replace(seen=seen)
 
     def _scanned(self, state: Scans, fact: Scanned, out: Desk) -> Scans:
         if not any(one.edge for one in state.seen.values()):
@@ -112,10 +130,10 @@ class Genealogy(Part[Scans]):
         seen = dict(state.seen)
         for index, one in state.seen.items():
             if one.edge and index in self._scanners:
-                seen[index] = self._read(self._scanners[index], one._replace(edge=False), fact, out)
-        return Scans(seen)
+                seen[index] = self._read(self._scanners[index], one._replace(edge=False), state.cycle, fact, out)
+        return state._replace(seen=seen)
 
-    def _read(self, scanner: Scanner, seen: Seen, fact: Scanned, out: Desk) -> Seen:
+    def _read(self, scanner: Scanner, seen: Seen, cycle: str | None, fact: Scanned, out: Desk) -> Seen:
         held = out.held.get(scanner.read)
         said = plain(held.value) if held is not None and held.stale is None else None
         if held is None or said is None:
@@ -141,6 +159,7 @@ class Genealogy(Part[Scans]):
                 relation=scanner.options.relation,
                 station=scanner.options.station or self._machine,
                 position=scanner.options.position,
+                cycle_id=cycle,
                 read=Read(
                     kind=scanner.options.kind,
                     raw=said,

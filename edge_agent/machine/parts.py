@@ -165,15 +165,17 @@ class CycleBegan(NamedTuple):
     """A cycle began; not told when it follows at once on another one."""
 
     at: Instant
+    cycle_id: str
 
 
 class CycleEnded(NamedTuple):
-    """A cycle was complete at `at`."""
+    """A cycle was complete at `at`; `next` is the id of one that began with that, if one did."""
 
     cycle_id: str
     began: Instant
     at: Instant
     result: str
+    next: str | None = None
 
 
 class Published(NamedTuple):

@@ -147,3 +147,30 @@ def test_readings_are_valid_on_the_wire() -> None:
     for message in sent:
         check_message(message.topic, message.body)
     assert len(sent) == 7
+
+
+def test_a_reading_names_the_cycle_in_which_it_was_made() -> None:
+    plant = config(
+        {**PRESS, "cycles": {"start": "number == 5", "end": "number == 6"}, "genealogy": [STROBED]}, TAGS_OF_IT
+    )
+    given = [RUNS, read("3s", "BEFORE"), low("4s"), {"at": "10s", "number": 5}, read("12s", "IN"), low("13s")]
+    given += [{"at": "20s", "number": 6}, read("22s", "AFTER"), low("23s")]
+
+    events = story(plant, given, 40, "genealogy", "cycle")
+
+    linked = {event["read"].raw: event.get("cycle_id") for event in events if "read" in event}
+    (cycle,) = [event["cycle_id"] for event in events if event["type"] == "cycle.completed"]
+    assert linked == {"BEFORE": None, "IN": cycle, "AFTER": None}
+
+
+def test_the_cycle_that_nobody_saw_ending_gives_its_name_to_no_other() -> None:
+    plant = config(
+        {**PRESS, "cycles": {"start": "number == 5", "end": "number == 6"}, "genealogy": [STROBED]}, TAGS_OF_IT
+    )
+    given = [RUNS, {"at": "10s", "number": 5}, read("12s", "IN"), low("13s")]
+    given += [{"at": "15s", "device": "lost"}, {"at": "40s", "number": 4}, {"at": "45s", "device": "back"}]
+    given += [{"at": "50s", "number": 5}, {"at": "55s", "number": 6}]
+
+    events = story(plant, given, 90, "genealogy", "cycle")
+
+    assert [event["cycle_id"].rpartition("-")[2] for event in events] == ["1", "2"]
