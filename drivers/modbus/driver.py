@@ -92,6 +92,8 @@ class ModbusDriver:
         if not self._connected:
             raise not_connected(self._name)
         due, missed = await self._ticker.tick()
+        if self._learned.worth_another_try(_now()):
+            self._scans.clear()
         scan = self._scans.get(due) or self._plan(due)
         parts: list[Sequence[Reading]] = []
         for turn in scan.turns:
@@ -197,7 +199,7 @@ class ModbusDriver:
                 refused = True
                 readings.extend(block.refuse(detail(answer)))
         if not refused:
-            self._learned.gap(request.table, parts[1].start)
+            self._learned.gap(request.table, parts[1].start, _now())
         return readings
 
     async def _refused(self, fields: Sequence[Field]) -> list[Reading]:

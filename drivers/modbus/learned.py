@@ -9,19 +9,32 @@ from drivers.modbus.plan import Cuts, Field
 
 RETRY: Micros = 60_000_000
 """How long a refused tag is left alone before it is asked for again."""
+GAPS_FOR: Micros = 3_600_000_000
+"""How long a gap is kept out of requests before it is tried to read over it again."""
 
 
 class Learned:
     """Of one device: tags that it refuses, and gaps between tags that it does not let be read over."""
 
-    def __init__(self, retry: Micros = RETRY) -> None:
+    def __init__(self, retry: Micros = RETRY, gaps_for: Micros = GAPS_FOR) -> None:
         self._retry = retry
+        self._gaps_for = gaps_for
         self._gaps: set[tuple[Table, int]] = set()
+        self._gaps_until: Micros | None = None
         self._refused: dict[str, tuple[Field, Reading, Micros]] = {}
 
-    def gap(self, table: Table, start: int) -> None:
+    def gap(self, table: Table, start: int, now: Micros) -> None:
         """Tags before `start` and from it on can be read apart but not together."""
         self._gaps.add((table, start))
+        self._gaps_until = now + self._gaps_for
+
+    def worth_another_try(self, now: Micros) -> bool:
+        """Whether gaps have been kept for long enough; they are forgotten with it."""
+        if self._gaps_until is None or now < self._gaps_until:
+            return False
+        self._gaps.clear()
+        self._gaps_until = None
+        return True
 
     def refuse(self, field: Field, detail: str, now: Micros) -> Reading:
         """The tag cannot be read even alone. Returns its reading from now on."""
@@ -33,6 +46,7 @@ class Learned:
         """A refused tag can be read after all: the device has changed, so all of them are worth asking for."""
         self._refused.clear()
         self._gaps.clear()
+        self._gaps_until = None
 
     @property
     def cuts(self) -> Cuts:

@@ -130,6 +130,20 @@ async def test_a_gap_that_may_not_be_read_is_left_out_from_then_on(plc):
     assert await plc.requests() - before == 3
 
 
+async def test_a_gap_is_tried_again_when_its_time_has_come(plc):
+    await plc.refuse("holding", 5)
+    await plc.set(holding={4: 1, 6: 1})
+    driver = driver_of(device(plc.url, {"below": {"holding": 4}, "above": {"holding": 6}}), Learned(gaps_for=0))
+    await driver.connect()
+    await driver.read()
+    await plc.refuse("holding", 5, code=0)
+    await driver.read()
+    before = await plc.requests()
+    assert [reading.value for reading in (await driver.read()).readings] == [1, 1]
+    assert await plc.requests() - before == 1
+    await driver.close()
+
+
 async def test_a_device_that_takes_shorter_requests_than_it_should_is_read_in_shorter_ones():
     async with HostilePeer(lambda asked: asked.exception(3) if asked.count > 30 else asked.reply()) as peer:
         driver = driver_of(device(peer.url, {f"r{n}": {"holding": n} for n in range(1, 100)}))
