@@ -28,6 +28,7 @@ STOP = {"ok", "exit", "code", "error", "hints"}
 
 ANSWERS: dict[str, tuple[list[str], int, set[str]]] = {
     "backup": (["line.zip"], 0, {"ok", "file", "agent_id", "contents", "retired"}),
+    "browse": (["press-1"], 0, {"device", "path", "entries"}),
     "cert create": ([], 0, {"ok", "created", "file", "subject", "thumbprint", "not_before", "not_after",
                             "application_uri"}),
     "cert show": ([], 0, {"ok", "pki", "own", "trusted", "rejected"}),
@@ -41,6 +42,7 @@ ANSWERS: dict[str, tuple[list[str], int, set[str]]] = {
                                  "why"}),
     "init": (["first.yaml"], 0, {"ok", "file"}),
     "once": ([], 0, {"ok", "readings", "events", "unreachable", "published"}),
+    "read": (["press-1/total"], 0, {"ok", "readings"}),
     "reload": ([], 0, {"ok", "config_hash", "changed", "devices", "machines", "broker"}),
     "restore": (["line.zip", "--to", "clone", "--clone", "a2"], 0, {"ok", "agent_id", "config", "files"}),
     "service install": (["--dry-run"], 0, {"ok", "dry_run", "unit", "text", "commands"}),
@@ -51,6 +53,7 @@ ANSWERS: dict[str, tuple[list[str], int, set[str]]] = {
     "test": ([], 0, {"ok", "passed", "failed", "tests"}),
     "top": (["-n", "1"], 3, {"ok", "agent", "devices", "machines", "broker", "buffer", "needs_a_person"}),
     "validate": ([], 0, {"file", "ok", "faults", "hash", "devices", "machines", "tags", "tests"}),
+    "watch": (["press-1/total", "-n", "1"], 0, {"device", "tag", "value", "quality", "age_s"}),
     "version": ([], 0, set()),
 }  # fmt: skip
 """Command → arguments, exit code, and keys that its answer must have."""

@@ -197,7 +197,7 @@ async def _driver_fails(_: Path) -> Exception:
     health, sink = DeviceHealth(), _Sink()
     wait = Backoff(10**6, 10**6, random.Random(1))
     driver: Any = _Broken
-    collector = Collector("oven-1", OVEN, driver, sink, health, SystemClock(), wait, tuple, "acme/sz1")
+    collector = Collector("oven-1", OVEN, driver, sink, health, SystemClock(), wait, tuple)
     running = asyncio.create_task(collector.run())
     await asyncio.wait_for(sink.said.get(), 20)
     running.cancel()
