@@ -25,6 +25,10 @@ _MOST_SILENCES = 2
 """Questions in a row without any answer after which the connection is opened anew."""
 
 
+class _Spared(NoAnswer):
+    """It was not asked at all."""
+
+
 class Line:
     """What `medium` opens; closed when the last of its users has left."""
 
@@ -83,6 +87,8 @@ class Line:
                 answers = await self._probe(questions, limit, pause_after)
             else:
                 answers = await self._in_turn(questions, limit, pause_after)
+        except _Spared:
+            raise
         except NoAnswer:
             self._put_aside(unit, limit)
             raise
@@ -109,13 +115,13 @@ class Line:
         spared = asyncio.get_running_loop().time() < self._spared_until and not (apart and self._answers_others)
         if self._probing or spared:
             await pause(limit)
-            raise NoAnswer("not asked now: it was silent, and the others on the line are spared")
+            raise _Spared("not asked now: it was silent, and the others on the line are spared")
         self._probing = True
         try:
             if not apart or self._answers_others is False:
                 return await self._in_turn(questions, limit, pause_after)
             self._beside = True
-            return await connection.ask(questions, limit)
+            return await self._answered(connection, questions, limit)
         finally:
             self._probing = self._beside = False
 
@@ -140,7 +146,9 @@ class Line:
             return answers
 
     async def _asked(self, questions: Sequence[Question], limit: float, failures: int) -> list[Answer]:
-        connection = await self._connected(limit, failures)
+        return await self._answered(await self._connected(limit, failures), questions, limit)
+
+    async def _answered(self, connection: Connection, questions: Sequence[Question], limit: float) -> list[Answer]:
         try:
             answers = await connection.ask(questions, limit)
         except NoAnswer:

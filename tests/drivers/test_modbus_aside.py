@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -59,13 +59,6 @@ async def probe(driver: Driver) -> float:
     return asyncio.get_running_loop().time() - began
 
 
-async def spared() -> None:
-    """The time for which the others are spared after a silence."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + SPARED * TIMEOUT
-    await until(lambda: loop.time() > end)
-
-
 async def test_neighbours_are_read_while_a_silent_unit_is_waited_for():
     drivers = Drivers()
     async with HostilePeer(lambda asked: SILENCE if asked.unit == SILENT else asked.reply()) as peer:
@@ -103,12 +96,13 @@ async def test_a_gateway_that_takes_one_request_at_a_time_is_spared_its_silent_u
             assert asked() == 2
             before = batches.copy()
             await until(lambda: len(batches - before) == 3, limit=20, what="they go on")
-            for _ in range(3):
-                await probe(silent)
-            assert asked() == 2
-            await spared()
-            await probe(silent)
-            assert asked() == 3
+            began, attempts = asyncio.get_running_loop().time(), 0
+            async with asyncio.timeout(20):
+                while asked() == 2:
+                    await probe(silent)
+                    attempts += 1
+            assert attempts > 3
+            assert asyncio.get_running_loop().time() - began > SPARED * TIMEOUT
 
 
 async def test_a_unit_that_answers_again_is_read_again():
@@ -142,4 +136,33 @@ async def test_a_line_on_which_nobody_answers_is_opened_anew():
         await again.connect()
         assert peer.connections > 1
         for driver in (*units, again):
+            await driver.close()
+
+
+async def test_a_connection_that_has_died_without_a_word_is_given_up_although_a_unit_was_silent_before():
+    """As when a gateway loses its power: nothing more comes on the old connection, not even its end."""
+    dead = False
+
+    def behave(asked: Asked) -> bytes:
+        return SILENCE if asked.unit == SILENT or (dead and peer.connections == 1) else asked.reply()
+
+    drivers = Drivers()
+    async with HostilePeer(behave) as peer:
+        good = drivers.open("oven-1", device(peer.url, 1))
+        await good.connect()
+        silent = drivers.open("oven-9", device(peer.url, SILENT))
+        await probe(silent)
+        users = [drivers.open(f"oven-{unit}", device(peer.url, unit)) for unit in (2, 3)]
+        for driver in users:
+            await driver.connect()
+        dead = True
+        connected = False
+        async with asyncio.timeout(20):
+            while not connected:
+                with suppress(DriverError):
+                    await good.connect()
+                    connected = True
+        assert peer.connections == 2
+        assert [reading.value for reading in (await good.read()).readings] == [1, 2, 3]
+        for driver in (good, *users):
             await driver.close()
