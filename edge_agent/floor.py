@@ -23,7 +23,7 @@ from edge_agent.due import DueTimes
 from edge_agent.events.codec import agent_encoder, machine_encoder
 from edge_agent.events.topics import AGENT_STREAM
 from edge_agent.events.types import Data, DataLoss, Event
-from edge_agent.machine.contracts import Machine, Outcome, State
+from edge_agent.machine.contracts import Machine, Outcome, State, Timing
 from edge_agent.machine.tag_table import tag_table
 
 Observer = Callable[[Sequence[Message]], None]
@@ -205,6 +205,9 @@ class Floor:
             states = {_key(name): self.machines[name].dump(self._states[name]) for name in some}
             await self._append(messages, {**states, **numbers})
             messages, numbers = [], {}
+
+    def timing(self) -> dict[str, Timing]:
+        return {name: machine.timing(self._states[name]) for name, machine in self.machines.items()}
 
     def describe(self) -> dict[str, dict[str, Any]]:
         return {name: machine.describe(self._states[name]) for name, machine in self.machines.items()}

@@ -1,20 +1,29 @@
 """What the agent says about itself: every 5 s it stores the machines' last samples, every 30 s it sends a heartbeat.
 
-On the same beat it declares what was destroyed (dead letters, damaged rows), notices that the wall clock jumped, and
-warns of devices that have begun to skip scans.
+On the same beat it declares what was destroyed (dead letters, damaged rows), notices that the wall clock jumped, says
+that the broker is gone or back, and warns of devices that have begun to skip scans.
 """
 
 import logging
 import shutil
 from pathlib import Path
+from typing import Final
 
 from buffer.outbox import Damaged, Message, Outbox
 from edge_agent.clock import SECOND, Clock, Instant
 from edge_agent.events.topics import agent_place
-from edge_agent.events.types import AgentClockAdjusted, AgentHeartbeat, AgentWarning, Data, DataLoss
+from edge_agent.events.types import (
+    AgentClockAdjusted,
+    AgentHeartbeat,
+    AgentWarning,
+    ConnectionChanged,
+    Data,
+    DataLoss,
+)
 from edge_agent.floor import Floor
-from edge_agent.health import Health
+from edge_agent.health import Health, Link
 from edge_agent.running import Running
+from edge_agent.time_server import is_synchronised
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +34,16 @@ BEATS = 6
 CLOCK_JUMPED = "S703"
 JUMP = 1 * SECOND
 """Wall and monotonic time may part by so much (µs) before it is a jump (event model §3.6)."""
+
+_REASONS: Final = {
+    "B601": "auth",
+    "B602": "auth",
+    "B603": "auth",
+    "B605": "timeout",
+    "B606": "refused",
+    "B699": "exception",
+}
+"""Fault of the broker's connection → reason of `connection.changed`."""
 
 
 class Heartbeat:
@@ -43,6 +62,7 @@ class Heartbeat:
         self._apart = _apart(self._began)
         self._adjusted = 0
         self._behind: frozenset[str] = frozenset()
+        self._online: bool | None = None
 
     async def run(self) -> None:
         while True:
@@ -62,6 +82,7 @@ class Heartbeat:
         health.broker.refused.clear()
         health.damaged.clear()
         news += self._skipping()
+        news += self._broker()
         apart = _apart(self._clock.now())
         offset = apart - self._apart
         if abs(offset) > JUMP:
@@ -70,6 +91,25 @@ class Heartbeat:
             log.warning("%s %s", CLOCK_JUMPED, jumped(offset))
             news.append(AgentClockAdjusted(offset_s=offset / SECOND))
         return news
+
+    def _broker(self) -> list[ConnectionChanged]:
+        """That the broker is there, or is not, when that is news; what is shorter than a beat is none."""
+        broker, mqtt = self._health.broker, self._running.config.mqtt
+        if broker.since is None or broker.online is self._online:
+            return []
+        self._online = broker.online
+        return [
+            ConnectionChanged(
+                endpoint=mqtt.url,
+                protocol="mqtt",
+                status=(Link.UP if broker.online else Link.DOWN).value,
+                since=broker.since,
+                last_good_at=None if broker.online else broker.last_confirmed_at,
+                reason=None if broker.online else _REASONS.get(broker.code or "", "session_lost"),
+                native=broker.message,
+                affected=(agent_place(self._running.config).subject,),
+            )
+        ]
 
     def _skipping(self) -> list[AgentWarning]:
         """One warning for all devices that have begun to skip scans since the last look."""
@@ -90,7 +130,9 @@ class Heartbeat:
 
     async def _heartbeat(self) -> AgentHeartbeat:
         depth = await self._outbox.depth()
-        now = self._clock.now()
+        now, synced = self._clock.now(), is_synchronised()
+        timing = self._floor.timing()
+        skews = {device: skew for one in timing.values() for device, skew in one.skews.items()}
         self._health.fills.append((now.mono, depth.fill))
         oldest = 0 if depth.oldest_at is None else now.wall - depth.oldest_at
         return AgentHeartbeat(
@@ -102,13 +144,15 @@ class Heartbeat:
                 "fill": round(depth.fill, 6),
             },
             last_seq=dict(self._floor.last_seq),
-            clock={"source": "system"},
+            clock={"source": "system"} if synced is None else {"source": "system", "synced": synced},
             disk_free=shutil.disk_usage(self._disk).free,
             config_hash=self._running.config_hash,
             version=self._running.version,
             clock_adjusted_total_s=self._adjusted / SECOND,
             missed_scans={name: device.missed for name, device in self._health.devices.items() if device.missed}
             or None,
+            late_dropped={name: one.dropped for name, one in timing.items() if one.dropped} or None,
+            skew_ms={device: round(skew / 1000, 3) for device, skew in skews.items()} or None,
         )
 
 

@@ -31,6 +31,14 @@ class Outcome(NamedTuple):
     rows: Mapping[str, bytes] = NO_ROWS
 
 
+class Timing(NamedTuple):
+    """Samples that were dropped because they came late, and µs by which the clocks of devices are ahead, of those
+    whose times are not used for that."""
+
+    dropped: int
+    skews: Mapping[str, int]
+
+
 class Machine(Protocol):
     name: str
     devices: frozenset[str]
@@ -73,6 +81,8 @@ class Machine(Protocol):
 
     def roles(self) -> Mapping[str, tuple[str, ...]]:
         """What each tag (`device/tag`) is used for, in words of the configuration."""
+
+    def timing(self, state: State) -> Timing: ...
 
     def describe(self, state: State) -> dict[str, Any]:
         """For `status`, `cur/*` and the page: state, since, open downtime, counters; plain JSON values."""

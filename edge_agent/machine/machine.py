@@ -16,7 +16,7 @@ from edge_agent.machine import saved as saving
 from edge_agent.machine.adopting import adopted, moved, moved_tags, unheard
 from edge_agent.machine.archive import Archive
 from edge_agent.machine.assembly import assemble
-from edge_agent.machine.contracts import NO_READINGS, NO_ROWS, Outcome, State
+from edge_agent.machine.contracts import NO_READINGS, NO_ROWS, Outcome, State, Timing
 from edge_agent.machine.counters import Group, flush
 from edge_agent.machine.measurements import SetState
 from edge_agent.machine.parts import Part, Rebuild, Resumed, StateBegan
@@ -277,6 +277,17 @@ class Machine:
                     note(f"{device}/{tag}", f"measurement {one.name}")
         return {key: tuple(roles) for key, roles in found.items()}
 
+    def timing(self, state: State) -> Timing:
+        whole: MachineState = state
+        return Timing(
+            sum(device.dropped for device in whole.devices.values()),
+            {
+                name: device.newest - device.seen.wall
+                for name, device in whole.devices.items()
+                if device.skewed and device.newest is not None and device.seen is not None
+            },
+        )
+
     def describe(self, state: State) -> dict[str, Any]:
         whole: MachineState = state
         current, episode = whole.tracked.current, whole.downtime
@@ -301,8 +312,7 @@ class Machine:
         }
         for part in self._team.parts:
             described |= part.describe(whole.parts[part.name])
-        late = sum(device.dropped for device in whole.devices.values())
-        if late:
+        if late := self.timing(state).dropped:
             described["late_dropped"] = late
         if seen:
             described["last_good_at"] = max(seen, key=lambda at: at.mono).wall

@@ -5,9 +5,7 @@ broker) is asked of it; without one the broker is looked at from here, without a
 over.
 """
 
-import ctypes
 import os
-import platform
 import shutil
 import socket
 import sqlite3
@@ -23,6 +21,7 @@ from config.model import Secret
 from config.secrets import resolve
 from config.units import size_text
 from edge_agent.clock import Clock
+from edge_agent.time_server import is_synchronised
 
 EARLIEST = 1_767_225_600_000_000
 """µs UTC, 2026-01-01: a clock before it was never set."""
@@ -32,8 +31,6 @@ SOON = 30
 """Days before a certificate ends that it is worth a warning."""
 REACH_TIME = 4.0
 """Seconds for the broker to answer."""
-_TIME_ERROR = 5
-"""adjtimex(2): the clock is not synchronised."""
 
 
 class Finding(NamedTuple):
@@ -62,7 +59,7 @@ def _clock(clock: Clock) -> Iterator[Finding]:
     if now < EARLIEST:
         yield Finding("clock", "problem", "the clock of this PC is years behind", "set it, or give it a time server")
         return
-    synchronised = _synchronised()
+    synchronised = is_synchronised()
     if synchronised is None:
         yield Finding("clock", "ok", "plausible; this system does not say whether it is synchronised")
     elif synchronised:
@@ -70,18 +67,6 @@ def _clock(clock: Clock) -> Iterator[Finding]:
     else:
         fix = "give it a time server (chrony, systemd-timesyncd): times of events are only as good as it is"
         yield Finding("clock", "warning", "plausible, but not synchronised with a time server", fix)
-
-
-def _synchronised() -> bool | None:
-    """What the kernel says; None where it cannot be asked."""
-    if platform.system() != "Linux":
-        return None
-    try:
-        adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
-    except (OSError, AttributeError):
-        return None
-    state: int = adjtimex(ctypes.create_string_buffer(512))  # struct timex with modes = 0 only reads
-    return None if state < 0 else state != _TIME_ERROR
 
 
 def _sqlite() -> Iterator[Finding]:

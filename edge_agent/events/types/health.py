@@ -79,6 +79,8 @@ class AgentHeartbeat(Data):
     version: str
     clock_adjusted_total_s: float
     missed_scans: Mapping[str, int] | None = None
+    late_dropped: Mapping[str, int] | None = None
+    skew_ms: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
