@@ -63,6 +63,10 @@ def translate(name: str, device: ModbusDevice, error: Exception, answered: Colle
                 "does the device want a certificate of the agent ('cert_file', 'key_file')?"
             )
             return ConnectionLost(text, code="C511", reason="auth", native=native)
+        case FileNotFoundError() | PermissionError() if device.tls is not None:
+            files = ", ".join(filter(None, device.tls[:3]))
+            text = f"Cannot connect to {where}: a certificate or key cannot be read: {error.strerror} ({files})."
+            return ConnectionLost(text, code="C509", reason="auth", native=native)
         case socket.gaierror():
             text = (
                 f"Cannot connect to {where}: the name cannot be resolved. "

@@ -7,6 +7,7 @@ and reads on when that has been taken, so a line that never falls silent costs n
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ _MOST_UNSENT = 512
 """Bytes."""
 _WAKE = 0.25
 """Seconds after which the thread looks whether it is still wanted."""
+_ENDS_WITHIN = 1.0
+"""Seconds."""
 
 
 class SerialMedium:
@@ -35,8 +38,8 @@ class SerialMedium:
         """Raises OSError; ImportError without pyserial."""
         import serial
 
-        if self._port is not None:
-            await asyncio.to_thread(self._port.ended.wait)  # the system lets one at a time have it
+        if self._port is not None and not await asyncio.to_thread(self._port.ended.wait, _ENDS_WITHIN):
+            raise OSError(errno.EBUSY, "the port does not close")  # the system lets one at a time have it
         path, baud, parity, stop_bits = self._options
         loop = asyncio.get_running_loop()
         opening = loop.run_in_executor(

@@ -74,6 +74,12 @@ async def test_a_device_that_wants_a_certificate_does_not_get_far_without(plant,
     await refused(device(plc.url, ca_file=str(plant.ca_file)))
 
 
+async def test_a_certificate_that_is_not_there_is_named(plc):
+    with pytest.raises(DriverError, match=r"cannot be read: .*nowhere\.pem") as raised:
+        await read(device(plc.url, ca_file="/etc/nowhere.pem"))
+    assert raised.value.code == "C509"
+
+
 async def test_a_port_without_tls_says_so():
     async with HostilePeer(lambda asked: asked.reply()) as peer:
         text = await refused(device(peer.url.replace("tcp:", "tls:"), insecure=True, timeout="300ms"))
