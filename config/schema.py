@@ -216,14 +216,14 @@ def _describe(part: Json, model: type[BaseModel] | None) -> None:
     """The docstrings of the fields as hover texts."""
     if model is None:
         return
-    texts = _docstrings(model)
+    texts = docstrings(model)
     for name, field in model.model_fields.items():
         spot = part.get("properties", {}).get(field.alias or name)
         if spot is not None and name in texts:
             spot.setdefault("description", texts[name])
 
 
-def _docstrings(model: type[BaseModel]) -> dict[str, str]:
+def docstrings(model: type[BaseModel]) -> dict[str, str]:
     """Text below each field in the source of the model and of those it inherits from."""
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):

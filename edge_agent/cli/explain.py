@@ -26,10 +26,10 @@ def register(app: typer.Typer) -> None:
         if CODE.fullmatch(what):
             _code(ui, what.upper())
             return
-        from edge_agent.cli.running import client, reached
+        from edge_agent.cli.running import onlooker, reached
         from edge_agent.cli.status import stamped
 
-        agent = client(ui, None)
+        agent, _ = onlooker(ui, None)
         told: dict[str, Any] = reached(lambda: agent.ask("explain", what=what), invalid=ExitCode.USAGE)
         if ui.json:
             ui.result({**stamped(told), "why": list(reasons(told))})

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from config import units
 from config.model import Config, MachineOptions
-from config.schema import _docstrings
+from config.schema import docstrings
 from drivers.registry import Drivers
 from edge_agent.catalogue import pages
 from edge_agent.cli.app import app
@@ -107,7 +107,7 @@ def _model(title: str, model: type[BaseModel], seen: set[type[BaseModel]]) -> li
     if model in seen:
         return []
     seen.add(model)
-    texts = _docstrings(model)
+    texts = docstrings(model)
     rows, below = [], []
     for name, field in model.model_fields.items():
         if model is Config and name in ("devices", "machines"):

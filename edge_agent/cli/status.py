@@ -7,7 +7,7 @@ import typer
 
 from edge_agent.cli.command import Section, command
 from edge_agent.cli.exits import ExitCode, Stop
-from edge_agent.cli.loading import File, load
+from edge_agent.cli.loading import File
 from edge_agent.cli.ui import Ui
 
 _COLOURS = {"UP": "green", "DEGRADED": "yellow", "STALE": "yellow", "DOWN": "red", "FULL": "red"}
@@ -21,14 +21,13 @@ def register(app: typer.Typer) -> None:
     @command(app, section=Section.RUN, examples=["edge-agent status", "edge-agent status -o json"])
     def status(ui: Ui, file: File = None) -> None:
         """Is everything all right? Devices, machines, broker, buffer. Exit code 3 when something needs a person."""
-        from edge_agent.cli.running import agent_of, reached
+        from edge_agent.cli.running import onlooker, reached
 
-        loaded = load(ui, file)
-        agent = agent_of(loaded)
+        agent, loaded = onlooker(ui, file)
         told: dict[str, Any] = reached(lambda: agent.ask("status"))
         wrong = troubles(told)
-        changed = told["agent"]["config_hash"] != loaded.hash
-        if changed:
+        changed = loaded is None or told["agent"]["config_hash"] != loaded.hash
+        if changed and loaded is not None:
             ui.note("the file was changed since the agent read it: edge-agent config diff, edge-agent reload")
         if ui.json:
             ui.result({"ok": not wrong, **stamped(told), "file_changed": changed, "needs_a_person": wrong})

@@ -23,9 +23,9 @@ def register(app: typer.Typer) -> None:
         """Events as they are made (or values as they change), one a line, until Ctrl-C."""
         from itertools import islice
 
-        from edge_agent.cli.running import client, reached
+        from edge_agent.cli.running import onlooker, reached
 
-        agent = client(ui, file)
+        agent, _ = onlooker(ui, file)
         lines = _values(ui, agent) if values else _events(ui, agent)
         limited = islice(lines, count)
 

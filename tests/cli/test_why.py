@@ -81,6 +81,15 @@ def test_a_broken_file_is_not_taken_over(
     refused = edge_agent("reload")
     assert refused.exit_code == 78
     assert "E401" in refused.stderr
+    looked = edge_agent("status", "-o", "json")
+    assert looked.exit_code == 3
+    assert json.loads(looked.stdout)["file_changed"] is True
+    assert "the agent goes on with what it has read" in looked.stderr
+    assert asked(edge_agent, "explain", "press-1")["name"] == "press-1"
+    configuration.write_text("machines: [", encoding="utf-8")
+    assert edge_agent("tail", "-n", "1").exit_code == 0, "its buffer is where it is by default"
+    configuration.write_text("buffer: {path: elsewhere.db}\nmachines: [", encoding="utf-8")
+    assert edge_agent("config", "diff").exit_code == 78
     configuration.write_text(SIMULATED, encoding="utf-8")
     assert asked(edge_agent, "config", "diff")["ok"] is True
 
