@@ -312,6 +312,18 @@ class Ledger:
         self.written += 64 * len(old)
         return len(old)
 
+    def forget_dead(self) -> int:
+        """Remove the dead letters; how many they were."""
+        with self._transaction():
+            removed = self._connection.execute("DELETE FROM dead").rowcount
+        self._dead = 0
+        return removed
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """For questions that only read."""
+        return self._connection
+
     def finish(self) -> None:
         """Commit the confirmations and the mark of a clean stop."""
         self.store((), ())

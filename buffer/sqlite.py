@@ -3,6 +3,7 @@ the calls, keeps the timers and gives the answers; what happens in the thread is
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -184,6 +185,21 @@ class SqliteOutbox:
 
     async def depth(self) -> Depth:
         return await self._ask(lambda keeper: keeper.ledger.depth(keeper.settings.max_size))
+
+    async def look(self, question: "Callable[[sqlite3.Connection], _T]") -> "_T":
+        """The answer to a question that only reads, asked between two transactions; keep it short."""
+        return await self._ask(lambda keeper: question(keeper.ledger.connection))
+
+    async def purge(self, *, dead: bool) -> int:
+        """Remove the dead letters, or else the confirmed messages that are kept; how many they were."""
+        removed = 0
+        while True:
+            rows = await self._ask(
+                lambda keeper: keeper.ledger.forget_dead() if dead else keeper.ledger.prune(None, 500)
+            )
+            removed += rows
+            if rows == 0:
+                return removed
 
     async def _ask(self, question: "Callable[[Keeper], _T]") -> "_T":
         if self._thread is None:

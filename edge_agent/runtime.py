@@ -43,6 +43,7 @@ from edge_agent.looking import Connections
 from edge_agent.machine.machine import Machine
 from edge_agent.reloading import Changes
 from edge_agent.running import Running
+from edge_agent.storekeeping import Storekeeping
 from edge_agent.switching import Life, Switching
 from edge_agent.tasks import Collectors, Sending
 
@@ -155,6 +156,7 @@ class Agent:
                 )
 
             sending = Sending(forwarder)
+            storekeeping = Storekeeping(outbox, lambda: sending.forwarder)
             inspection = Inspection(self._running, self.health, floor, outbox, clock)
             heartbeat = Heartbeat(floor, outbox, self.health, clock, disk=buffer.parent, running=self._running)
             explanation = Explanation(self._running, self.health, floor, outbox, clock)
@@ -166,6 +168,7 @@ class Agent:
             commands = {
                 **inspection.commands(),
                 **explanation.commands(),
+                **storekeeping.commands(),
                 **self._connections.commands(),
                 "reload": self._switching.told,
             }

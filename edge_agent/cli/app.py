@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 from edge_agent.cli import (
     backup,
     browse,
+    buffer,
     cert,
     completion,
     config,
@@ -97,6 +98,7 @@ for part in (
     top,
     tail,
     service,
+    buffer,
     doctor,
     support,
     backup,

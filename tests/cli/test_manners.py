@@ -29,6 +29,12 @@ STOP = {"ok", "exit", "code", "error", "hints"}
 ANSWERS: dict[str, tuple[list[str], int, set[str]]] = {
     "backup": (["line.zip"], 0, {"ok", "file", "agent_id", "contents", "retired"}),
     "browse": (["press-1"], 0, {"device", "path", "entries"}),
+    "buffer export": (["events.jsonl"], 0, {"ok", "file", "events"}),
+    "buffer list": (["-n", "1"], 0, {"id", "stream", "type", "state", "size", "recorded_at"}),
+    "buffer purge": ([], 0, {"ok", "state", "there", "removed"}),
+    "buffer stats": ([], 0, {"running", "epoch", "waiting", "sent", "dead", "bytes", "max_bytes", "fill", "oldest_at",
+                             "full_in_s", "drained_in_s"}),
+    "buffer verify": ([], 0, {"ok", "messages", "damaged", "file"}),
     "cert create": ([], 0, {"ok", "created", "file", "subject", "thumbprint", "not_before", "not_after",
                             "application_uri"}),
     "cert show": ([], 0, {"ok", "pki", "own", "trusted", "rejected"}),
@@ -58,6 +64,8 @@ ANSWERS: dict[str, tuple[list[str], int, set[str]]] = {
 }  # fmt: skip
 """Command → arguments, exit code, and keys that its answer must have."""
 ELSEWHERE = {
+    "buffer replay": "needs a broker; tests/cli/test_buffer.py",
+    "buffer show": "needs the id of an event; tests/cli/test_buffer.py",
     "config schema": "is JSON in any case",
     "dict export": "its files are the result; tests/dictionary",
     "record": "its file is the result; test_record.py",

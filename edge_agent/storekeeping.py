@@ -1,0 +1,87 @@
+"""The buffer as the CLI sees it: the same questions to a running agent, over its socket, or to the file alone."""
+
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from buffer import reading
+from buffer.outbox import Outbox, Span
+from buffer.sqlite import SqliteOutbox
+from edge_agent.control.server import Command
+from edge_agent.delivery.forwarder import Forwarder
+
+T = TypeVar("T")
+
+REPLAY_AT_ONCE = 5000
+
+
+class Look(Protocol):
+    def __call__(self, question: Callable[[sqlite3.Connection], T], /) -> Awaitable[T]: ...
+
+
+def answer(connection: sqlite3.Connection, asked: Mapping[str, Any]) -> Any:
+    """One question: `what` is `stats`, `page`, `one`, `check` or `whole`. Raises ValueError for another."""
+    match asked.get("what"):
+        case "stats":
+            return reading.stats(connection)._asdict()
+        case "page":
+            rows = reading.page(
+                connection,
+                state=_word(asked, "state", reading.STATES),
+                after=int(asked.get("after", 0)),
+                limit=int(asked.get("limit", reading.PAGE)),
+                stream=asked.get("stream"),
+                kind=asked.get("kind"),
+                bodies=bool(asked.get("bodies")),
+            )
+            return [_plain(row) for row in rows]
+        case "one":
+            return [_plain(row) for row in reading.one(connection, str(asked["epoch"]), int(asked["seq"]))]
+        case "check":
+            return reading.check(connection, int(asked.get("after", 0)))._asdict()
+        case "whole":
+            return reading.whole(connection)
+        case other:
+            raise ValueError(f"there is no question {other!r}")
+
+
+def _word(asked: Mapping[str, Any], key: str, known: tuple[str, ...]) -> str:
+    word = asked.get(key)
+    if word not in known:
+        raise ValueError(f"{key} is {word!r}, and must be one of {', '.join(known)}")
+    return str(word)
+
+
+def _plain(row: reading.Row) -> dict[str, Any]:
+    body = None if row.body is None else row.body.decode(errors="replace")
+    return {**row._asdict(), "body": body}
+
+
+class Storekeeping:
+    """What the local socket offers of the running agent's buffer."""
+
+    def __init__(self, outbox: Outbox, forwarder: Callable[[], Forwarder]) -> None:
+        self._outbox = outbox
+        self._forwarder = forwarder
+
+    def commands(self) -> Mapping[str, Command]:
+        return {"buffer": self._look, "buffer_replay": self._replay, "buffer_purge": self._purge}
+
+    async def _look(self, asked: Mapping[str, Any]) -> Any:
+        if not isinstance(self._outbox, SqliteOutbox):
+            raise ValueError("this agent has no buffer on a disk")
+        return await self._outbox.look(lambda connection: answer(connection, asked))
+
+    async def _replay(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a range of kept messages again."""
+        first, last = int(asked["first"]), int(asked["last"])
+        span = Span(str(asked["stream"]), str(asked.get("epoch") or self._outbox.epoch), first, last)
+        kept = await self._outbox.find(span, REPLAY_AT_ONCE)
+        if not self._forwarder().resend([one.message for one in kept]):
+            raise ValueError("the broker is not connected")
+        return {"sent": len(kept), "next": kept[-1].message.seq + 1 if len(kept) == REPLAY_AT_ONCE else None}
+
+    async def _purge(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        if not isinstance(self._outbox, SqliteOutbox):
+            raise ValueError("this agent has no buffer on a disk")
+        return {"removed": await self._outbox.purge(dead=_word(asked, "state", ("sent", "dead")) == "dead")}
