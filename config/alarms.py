@@ -39,6 +39,19 @@ class AlarmBit(Options):
     """Active while the bit is 0, as with a closed safety circuit."""
 
 
+class ConditionOptions(Options):
+    """Conditions that the device keeps itself: `{from: TAG, stops_from: 700}` with a tag of type conditions."""
+
+    source: TagRef = Field(alias="from")
+    """Tag of type `conditions`."""
+    severity: Severity = 1
+    """What is less severe is left out."""
+    stops_from: Severity | None = None
+    """Conditions of this severity and more can be why the machine stands."""
+    category: Category | None = None
+    """Of the downtime they cause; default: from `reasons` by their code, or by the machine's state."""
+
+
 class AlarmOptions(Options):
     """`{code, tag}` with a bool tag, `{code, tag, high: 240}` with limits, or `{word, bits}`."""
 

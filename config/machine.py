@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from config.alarms import AlarmOptions, check_codes
+from config.alarms import AlarmOptions, ConditionOptions, check_codes
 from config.calendar import KpiOptions
 from config.consumption import MeterOptions
 from config.counters import Counter
@@ -93,6 +93,8 @@ class MachineOptions(Options):
     """Sets of values that are sent as they are."""
     alarms: tuple[AlarmOptions, ...] = ()
     """Limits, bits and words of bits that are published as alarms."""
+    conditions: tuple[ConditionOptions, ...] = ()
+    """Alarms that the device keeps itself, with its acknowledgement (OPC UA alarms and conditions)."""
     cycles: CycleOptions | None = None
     """What a cycle of the machine is, and what is noted of it."""
     consumption: Mapping[Name, MeterOptions] = {}

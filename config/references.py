@@ -54,6 +54,15 @@ class References:
             return
         for path, ref in _references(machine):
             self._tag(name, machine.device, fitted.node, path, ref)
+            if self._type(machine.device, ref) == "conditions":
+                problem = Problem("E410", f"'{ref}' holds conditions, not a value", fix="conditions: [{from: TAG}]")
+                self._add(name, fitted.node, path, problem)
+        for index, wanted in enumerate(machine.conditions):
+            spot: Path = ("conditions", index, "from")
+            self._tag(name, machine.device, fitted.node, spot, wanted.source)
+            if (kind := self._type(machine.device, wanted.source)) not in (None, "conditions"):
+                problem = Problem("E410", f"'{wanted.source}' is {kind}, and must be of type conditions")
+                self._add(name, fitted.node, spot, problem)
         for counter, registers in machine.counters.items():
             for register in ("total", "good", "scrap", "rework"):
                 ref = getattr(registers, register)
@@ -64,8 +73,8 @@ class References:
                     self._add(name, fitted.node, ("counters", counter, register), problem)
         self._parts(name, machine, fitted.node)
         if machine.downtime is not None and machine.downtime.planned_when is not None:
-            text, spot = machine.downtime.planned_when, ("downtime", "planned_when")
-            self._expression(name, machine.device, fitted.node, spot, text)
+            text = machine.downtime.planned_when
+            self._expression(name, machine.device, fitted.node, ("downtime", "planned_when"), text)
         for path, text in _conditions(machine):
             self._expression(name, machine.device, fitted.node, path, text)
         for path, problem in too_slow(machine, lambda ref: self._find(machine.device, ref)):

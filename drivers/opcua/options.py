@@ -29,6 +29,7 @@ Type = Literal[
     "float32",
     "float64",
     "string",
+    "conditions",
 ]
 
 
@@ -81,7 +82,8 @@ class OpcuaTag(TagOptions):
     node: str
     """`nsu=<namespace uri>;s=…` (also `i= g= b=`); `ns=<index>` moves when a PLC program is downloaded."""
     type: Type
-    """What the value must be; a server that sends something that does not fit makes the tag BAD."""
+    """What the value must be; a server that sends something that does not fit makes the tag BAD. `conditions`: the
+    node tells of alarms, as the server itself does (i=2253)."""
     index: Index | tuple[Index, ...] | None = None
     """Which element of an array, counted from 0; one number for each dimension of a matrix: [1, 2]."""
     field: str | None = None
@@ -113,6 +115,19 @@ class OpcuaTag(TagOptions):
     def _text_has_no_scale(self) -> "OpcuaTag":
         if self.scan is not None:
             raise Problem("E303", "'scan' is for devices that are polled", fix="sampling: 500ms", at=("scan",))
+        if self.type == "conditions":
+            own = {
+                "sampling",
+                "queue",
+                "index",
+                "field",
+                "unit",
+                "scale",
+                "offset",
+                "deadband",
+            } & self.model_fields_set
+            for name in sorted(own):
+                raise Problem("E303", f"conditions have no '{name}'", at=(name,))
         if self.type in ("bool", "string") and (self.scale, self.offset, self.deadband) != (None, None, None):
             raise Problem("E303", f"a {self.type} has no scale, offset or deadband", at=("type",))
         return self

@@ -60,6 +60,9 @@ class Polling:
     async def _locate(self) -> None:
         layouts = Layouts(self._session)
         for tag, node in self._wanted.locate(tag for tag in self._wanted.nodes if tag not in self._nodes):
+            if self._options.tags[tag].type == "conditions":
+                self._wanted.lose(tag, "BadNotSupported: conditions come by subscription only")
+                continue
             self._nodes[tag] = node
             self._wanted.found(tag)
             if self._wanted.values[tag].structured:

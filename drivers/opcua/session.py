@@ -19,6 +19,7 @@ from asyncua.client.ua_client import UaClient, UASocketProtocol
 from asyncua.crypto import security_policies
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.ua_binary import struct_from_binary, uatcp_to_binary
+from asyncua.ua.uaerrors import UaStatusCodeError
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -26,6 +27,7 @@ from drivers.opcua.binary import Malformed
 
 _CHUNK = 65_535
 """Largest chunk, in bytes, that is accepted and sent."""
+_CONDITION_TYPE, _CONDITION_REFRESH = 2782, 3875
 _MESSAGE = 16 << 20
 """Largest message, in bytes, that is accepted: 500,000 plain values."""
 _CHANNEL = 3_600_000
@@ -231,6 +233,14 @@ class Session:
         wanted.ReleaseContinuationPoints = True
         wanted.NodesToRead = [ua.HistoryReadValueId(NodeId=node, ContinuationPoint=point) for node, point in points]
         await self._transport().send_request(ua.HistoryReadRequest(Parameters=wanted))
+
+    async def refresh_conditions(self, subscription: int) -> None:
+        """Have all conditions told to the subscription; a server without the method has none."""
+        call = ua.CallMethodRequest()
+        call.ObjectId, call.MethodId = node_id(_CONDITION_TYPE, 0), node_id(_CONDITION_REFRESH, 0)
+        call.InputArguments = [ua.Variant(subscription, ua.VariantType.UInt32)]
+        with suppress(UaStatusCodeError):
+            await self._client.uaclient.call([call])
 
     async def republish(self, subscription: int, sequence: int) -> bytes:
         """The body of a RepublishResponse: a notification that was sent before and never came."""

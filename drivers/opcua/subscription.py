@@ -25,7 +25,7 @@ from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaerrors import UaStatusCodeError
 
 from drivers.base import Batch, Reading
-from drivers.opcua import binary, near
+from drivers.opcua import binary, conditions, near
 from drivers.opcua.failures import Failures
 from drivers.opcua.layouts import Layouts
 from drivers.opcua.options import OpcuaDevice
@@ -88,6 +88,8 @@ class Subscription:
         """Tag → (client handle, the server's handle)."""
         self._awaited: dict[int, float] = {}
         """Client handle → until when its first value must have come."""
+        self._refresh = False
+        """All conditions must be asked for."""
         self._stale_after = 0.0
         self._stale_at = 0.0
         self._retry_at = 0.0
@@ -147,6 +149,9 @@ class Subscription:
         asked = []
         for tag, node in located:
             self._handle += 1
+            if self._options.tags[tag].type == "conditions":
+                asked.append(conditions.item(node, self._handle))
+                continue
             sampling = self._options.sampling_of(tag) / 1000
             asked.append(_item(node, self._handle, sampling, self._options.queue_of(tag)))
         results = await self._create(asked)
@@ -158,9 +163,12 @@ class Subscription:
             handle = int(request.RequestedParameters.ClientHandle)
             self._live[handle] = self._wanted.values[tag]
             self._items[tag] = handle, int(result.MonitoredItemId)
+            self._wanted.found(tag)
+            if self._options.tags[tag].type == "conditions":
+                self._refresh = True
+                continue
             sampling = max(float(result.RevisedSamplingInterval), self._options.sampling_of(tag) / 1000) / 1000
             self._awaited[handle] = now + FIRST_VALUE + 2 * (sampling + self._options.publishing / 1e6)
-            self._wanted.found(tag)
 
     async def _create(self, asked: Sequence[ua.MonitoredItemCreateRequest]) -> list[ua.MonitoredItemCreateResult]:
         results: list[ua.MonitoredItemCreateResult] = []
@@ -186,6 +194,9 @@ class Subscription:
         if self._publish is None:  # while nothing was asked for, nothing could be answered
             self._stale_at = max(self._stale_at, self._now() + self._stale_after)
         while True:
+            if self._refresh:
+                self._refresh = False
+                await self._session.refresh_conditions(self._id)
             if self._publish is None:
                 self._publish = asyncio.create_task(
                     self._session.publish(self._acknowledge), name=f"opcua publish {self._name}"
@@ -245,7 +256,9 @@ class Subscription:
         readings: list[Reading] = []
         for message in missed:
             self._take(message.items, readings, overflow)
+            self._hear(message.events, readings)
         self._take(answer.items, readings, overflow)
+        self._hear(answer.events, readings)
         return Batch(self._name, readings, frozenset(overflow))
 
     async def _fill(self, sequence: int) -> tuple[list[binary.Published], bool]:
@@ -280,6 +293,16 @@ class Subscription:
                     overflow.add(values.tag)
                 if status & 0xFFFF0000 in GONE:
                     self._wanted.missing.setdefault(values.tag, status_name(status))
+
+    def _hear(self, events: Sequence[tuple[int, list[binary.Field]]], readings: list[Reading]) -> None:
+        for handle, fields in events:
+            values = self._live.get(handle)
+            if values is None:
+                continue
+            self._refresh = self._refresh or conditions.asks_again(fields)
+            told = conditions.reading(values.tag, fields, self._wanted.namespaces)
+            if told is not None:
+                readings.append(told)
 
     def _give_up_waiting(self) -> None:
         """Items that have never sent a value are missing: made anew they may."""

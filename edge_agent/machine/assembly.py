@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from config.model import Config
-from edge_agent.machine import alarms, consumption, cycles, genealogy, ordering, reporting, shiftwork
+from edge_agent.machine import alarms, conditions, consumption, cycles, genealogy, ordering, reporting, shiftwork
 from edge_agent.machine.parts import Part, Team, Wiring, team
 
 BUILDERS: Final[tuple[Callable[[Wiring], Part[Any] | None], ...]] = (
@@ -15,6 +15,7 @@ BUILDERS: Final[tuple[Callable[[Wiring], Part[Any] | None], ...]] = (
     ordering.build,
     genealogy.build,
     alarms.build,
+    conditions.build,
     cycles.build,
     consumption.build,
     reporting.build,

@@ -37,7 +37,7 @@ class Machine:
         self.name = name
         self._epoch = epoch
         self._team = assemble(config, name)
-        self._plan = plan(config, name, self._team.feeds(), self._team.windows())
+        self._plan = plan(config, name, self._team.feeds(), self._team.windows(), self._team.conditions())
         self._sets = prepare(config, name, tag_table(config, name).revision)
         self._given: tuple[Plan, str | None] = self._plan, None
         self.devices = frozenset(self._plan.devices)

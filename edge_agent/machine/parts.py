@@ -41,6 +41,16 @@ class Sample(NamedTuple):
     again: bool = False
 
 
+class ConditionTold(NamedTuple):
+    """A device told of a condition that it keeps itself, also while the device is in a gap: `said` is JSON, see
+    `conditions`."""
+
+    key: str
+    said: str
+    at: Instant
+    basis: str
+
+
 class Scanned(NamedTuple):
     """All samples of one time have been told, and their counts."""
 
@@ -197,6 +207,7 @@ class Ordered(NamedTuple):
 
 Fact: TypeAlias = (
     Sample
+    | ConditionTold
     | Scanned
     | Counted
     | StateBegan
@@ -299,6 +310,8 @@ class Part(Generic[S]):
     """The NamedTuple that holds its state."""
     keys: frozenset[str] = frozenset()
     """Tags (`device/tag`) whose samples it hears."""
+    conditions: frozenset[str] = frozenset()
+    """Tags (`device/tag`) of conditions, which it hears as `ConditionTold`."""
     windows: Mapping[str, int] = {}
     """Tags of which `avg` needs the past, with the longest time, µs."""
     feeds: ClassVar[str | None] = None
@@ -392,6 +405,10 @@ class Team(NamedTuple):
         for part in self.parts:
             fed[part.feeds or ""] = fed.get(part.feeds or "", frozenset()) | part.keys
         return fed
+
+    def conditions(self) -> frozenset[str]:
+        """Tags of conditions that some part hears."""
+        return frozenset().union(*(part.conditions for part in self.parts))
 
     def windows(self) -> Mapping[str, int]:
         """Tag → µs of its past that some part needs."""

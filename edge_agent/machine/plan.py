@@ -41,7 +41,7 @@ class RegisterPlan(NamedTuple):
 
 class DevicePlan(NamedTuple):
     """What one device's batch may concern. `essential`: tag → key; `used`: also the tags of sample sets.
-    `timeout`: µs without a good sample until the device counts as lost."""
+    `timeout`: µs without a good sample until the device counts as lost. `conditions`: tag of conditions → key."""
 
     name: str
     used: frozenset[str]
@@ -50,6 +50,7 @@ class DevicePlan(NamedTuple):
     counters: frozenset[str]
     affects: tuple[str, ...]
     timeout: int
+    conditions: Mapping[str, str] = {}
 
 
 class Plan(NamedTuple):
@@ -104,8 +105,15 @@ def with_calendar(known: Plan, calendar: str | None) -> Plan:
     return known._replace(calendar=calendar_set(calendar, known.name, known.configured.tz))
 
 
-def plan(config: Config, name: str, parts: Mapping[str, frozenset[str]], past: Mapping[str, int]) -> Plan:
-    """`parts`: word in `affects` → tags that parts hear; `past`: those of which they need the past, µs.
+def plan(
+    config: Config,
+    name: str,
+    parts: Mapping[str, frozenset[str]],
+    past: Mapping[str, int],
+    conditions: frozenset[str] = frozenset(),
+) -> Plan:
+    """`parts`: word in `affects` → tags that parts hear; `past`: those of which they need the past, µs; `conditions`:
+    tags of conditions that they hear.
 
     Raises ValueError for an expression that does not parse; a checked configuration has none."""
     options = config.machines[name]
@@ -147,8 +155,8 @@ def plan(config: Config, name: str, parts: Mapping[str, frozenset[str]], past: M
     fed = {"state": state_keys, "count": frozenset(counter_keys), **parts}
     core, essential = frozenset(essential), essential.union(*parts.values())
     devices = {
-        device: _device(config, options, device, core, essential, sampled, fed)
-        for device in sorted({tag.partition("/")[0] for tag in essential | sampled} | {options.device})
+        device: _device(config, options, device, core, essential, sampled, fed, conditions)
+        for device in sorted({tag.partition("/")[0] for tag in essential | sampled | conditions} | {options.device})
     }
     return Plan(
         name,
@@ -220,6 +228,7 @@ def _device(
     essential: set[str],
     sampled: set[str],
     fed: Mapping[str, frozenset[str]],
+    conditions: frozenset[str],
 ) -> DevicePlan:
     def own(keys: Collection[str]) -> dict[str, str]:
         return {key.partition("/")[2]: key for key in sorted(keys) if key.partition("/")[0] == device}
@@ -237,6 +246,7 @@ def _device(
         frozenset(own(fed["count"]).values()),
         tuple(word for word in AFFECTS if own(feeding.get(word, ()))),
         auto if options.comms_timeout == "auto" else options.comms_timeout,
+        own(conditions),
     )
 
 

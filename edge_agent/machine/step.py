@@ -12,9 +12,9 @@ from edge_agent.clock import SECOND, Instant
 from edge_agent.commands import decide
 from edge_agent.machine import counters, downtime
 from edge_agent.machine.gaps import covering
-from edge_agent.machine.parts import Sample, Scanned
+from edge_agent.machine.parts import ConditionTold, Sample, Scanned
 from edge_agent.machine.plan import DevicePlan
-from edge_agent.machine.samples import Device, Held, Moment, arrange, fresh_readings, hold
+from edge_agent.machine.samples import Device, Held, Moment, arrange, fresh_readings, hold, when
 from edge_agent.machine.sampling import Sampling
 from edge_agent.machine.state import remember
 from edge_agent.machine.timers import due
@@ -91,6 +91,8 @@ class Step(Sampling):
             self.advance()
         plan = self.plan.devices[batch.device]
         device = self.devices.get(batch.device) or Device()
+        if plan.conditions:
+            self._conditions(plan, batch.readings, agent_time=device.skewed)
         if batch.restarted and device.seen is not None:
             self._restarted(batch.device, device.seen)
         gap = self.gaps.get(batch.device)
@@ -135,6 +137,14 @@ class Step(Sampling):
                 self.sample(batch.device, batch.readings, before, agent_time=device.skewed)
             self.wake_sets()
         self._set_alarm()
+
+    def _conditions(self, plan: DevicePlan, readings: Sequence[Reading], *, agent_time: bool) -> None:
+        """What the device says of its own conditions is heard as it comes, in a gap and out of it."""
+        for reading in readings:
+            key = plan.conditions.get(reading[0])
+            if key is not None and isinstance(reading[1], str):
+                at, basis = when(reading, self.now, agent_time=agent_time, first=False)
+                self.tell(ConditionTold(key, reading[1], at, basis))
 
     def _set_alarm(self) -> None:
         """Run what back-dated samples made due. An earlier alarm is kept: waking for nothing every few seconds costs

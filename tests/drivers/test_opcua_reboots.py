@@ -25,7 +25,7 @@ REBOOTS = 100 if os.environ.get("EDGE_AGENT_TORTURE") else 1
 LIVE = 10.0
 """Seconds after which a tag must be live once its node is there."""
 
-pytestmark = [pytest.mark.needs("node"), pytest.mark.torture]
+pytestmark = [pytest.mark.needs("node"), pytest.mark.torture, pytest.mark.timeout(1800 if REBOOTS > 10 else 120)]
 TYPES = {"Status": "int16", "FaultCode": "uint16", "Total": "uint16", "Rejects": "uint16", "Tonnage": "float32"}
 MACHINE: dict[str, Any] = {
     "state": {"from": "Status", "map": {1: "idle", 2: "running", 8: "fault"}},

@@ -4,7 +4,7 @@
 // Start:    node server.js TRUTH_LOG PKI_FOLDER PORT [SETTINGS as JSON]; prints {"ready": true} on one line
 //           PKI_FOLDER holds press.pem and press.key, and users/trusted/certs the certificates of users. Settings: doubles (Double nodes D0, D1, …), users ({name: password}),
 //           anonymous, trustAll, namespaces (registered before the press's own, to move its index), maxSessions,
-//           history (every node keeps its values).
+//           history (every node keeps its values), conditions (an alarm Overload of Ram while |Tonnage| > 100).
 // Commands: one JSON object per line on stdin; each is answered by one line on stdout.
 //   {"cmd": "set", "node": "Total", "value": 7, "status": "Bad", "time": ms}     status and time if wanted
 //   {"cmd": "count", "node": "Total", "rate": 50}   one up, `rate` times a second; 0 stops. Answers {total}
@@ -23,7 +23,7 @@ const {
 } = require("node-opcua");
 
 const [truthLog, pki, port, settings] = process.argv.slice(2);
-const {doubles = 0, users: passwords = {}, anonymous = true, trustAll = true, namespaces = 0, maxSessions = 20, history = false} = JSON.parse(settings || "{}");
+const {doubles = 0, users: passwords = {}, anonymous = true, trustAll = true, namespaces = 0, maxSessions = 20, history = false, conditions = false} = JSON.parse(settings || "{}");
 const truth = fs.openSync(truthLog, "a");
 const nodes = new Map();
 const timers = new Map();
@@ -156,6 +156,18 @@ async function start(others = namespaces) {
         ...Array.from({length: doubles}, (_, i) => [`D${i}`, ["Double", 0]]),
     ]);
     for (const [name, [type, value]] of wanted) add(name, type, value);
+    if (conditions) {
+        space.installAlarmsAndConditionsService();
+        const ram = namespace.addObject({
+            organizedBy: space.rootFolder.objects, browseName: "Ram", nodeId: "s=Ram", eventSourceOf: space.rootFolder.objects.server, eventNotifier: 1,
+        });
+        const tonnage = nodes.get("Tonnage").variable;
+        ram.addReference({referenceType: "HasComponent", nodeId: tonnage});
+        namespace.instantiateExclusiveLimitAlarm("ExclusiveLimitAlarmType", {
+            componentOf: ram, conditionOf: ram, conditionName: "Overload", browseName: "Overload", nodeId: "s=Overload",
+            inputNode: tonnage, conditionSource: ram, highHighLimit: 1000, highLimit: 100, lowLimit: -100, lowLowLimit: -1000,
+        });
+    }
     await server.start();
 }
 
