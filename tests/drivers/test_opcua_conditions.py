@@ -19,7 +19,7 @@ from edge_agent.machine.machine import Machine
 from tests.machine.stories import EPOCH, OpcPlc, config
 from tests.servers_opcua import NodeOpcua, node_opcua
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.needs("node")]
+module_loop = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -88,6 +88,8 @@ async def acknowledge(press: NodeOpcua, condition: str, event: str, comment: str
         )
 
 
+@module_loop
+@pytest.mark.needs("node")
 async def test_an_alarm_of_the_server_is_raised_acknowledged_and_cleared(press: NodeOpcua) -> None:
     line = Line(press)
     await line.connect()
@@ -118,6 +120,8 @@ async def test_an_alarm_of_the_server_is_raised_acknowledged_and_cleared(press: 
         await line.close()
 
 
+@module_loop
+@pytest.mark.needs("node")
 async def test_what_is_active_at_the_connection_is_told_once_and_what_ended_meanwhile_is_cleared(
     press: NodeOpcua,
 ) -> None:
