@@ -76,6 +76,8 @@ def register(app: typer.Typer) -> None:
 
             if not re.fullmatch(NAME, clone):
                 raise Stop(ExitCode.USAGE, f"{clone!r} cannot be an agent id", hints=["letters, digits, - and _"])
+        if not file.is_file():
+            raise Stop(ExitCode.USAGE, f"there is no file {file}", hints=["edge-agent backup writes one"])
         try:
             manifest = archive.read_manifest(file)
             if clone == manifest["agent_id"]:
@@ -87,10 +89,11 @@ def register(app: typer.Typer) -> None:
         config = to / manifest["config"]
         agent = clone or manifest["agent_id"]
         if ui.json:
-            files = [str(path) for path in written]
-            ui.result({"ok": True, "agent_id": agent, "config": str(config), "files": files})
+            names = [str(path) for path in written]
+            ui.result({"ok": True, "agent_id": agent, "config": str(config), "files": names})
             return
-        ui.result(f"agent {agent} is restored, {len(written)} files; its configuration is {config}")
+        files = "1 file" if len(written) == 1 else f"{len(written)} files"
+        ui.result(f"agent {agent} is restored, {files}; its configuration is {config}")
         if clone is None and not manifest["move"]:
             ui.note("the same agent may run on one PC only: stop the old one for good before you start this one")
         ui.note(f"   check it:  edge-agent doctor {config}")

@@ -130,7 +130,8 @@ def _needs_systemd(root: Path) -> None:
     import shutil
     import sys
 
-    if root == HERE and (not sys.platform.startswith("linux") or shutil.which("systemctl") is None):
+    booted = sys.platform.startswith("linux") and Path("/run/systemd/system").is_dir()
+    if root == HERE and (not booted or shutil.which("systemctl") is None):
         hints = ["let the service manager of this system start: edge-agent run --config FILE", "it stops by SIGTERM"]
         raise Stop(ExitCode.UNREACHABLE, "this system has no systemd", hints=hints)
 

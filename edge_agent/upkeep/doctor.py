@@ -80,7 +80,7 @@ def _sqlite() -> Iterator[Finding]:
 def _disk(loaded: Loaded) -> Iterator[Finding]:
     folder = _existing(Path(loaded.config.buffer.path).parent)
     free = shutil.disk_usage(folder).free
-    text = f"{size_text(free >> 20 << 20)} free at {folder}"
+    text = f"{free / (1 << 30):.1f} GiB free at {folder}"
     if free < min(NEEDED, loaded.config.buffer.max_size):
         fix = "make room: when it is full the oldest measurements go first, and then production"
         yield Finding("disk", "problem", text, fix)
