@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
 SECOND = 1_000_000
+EARLIEST = 1_767_225_600_000_000
+"""µs UTC, 2026-01-01: a clock before it was never set."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -33,6 +35,41 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)  # noqa: TID251 - this is the one place
+
+
+class Steady:
+    """A clock that shows no time before one that is known to be past.
+
+    A PC without a battery boots years back. Until its clock is set, time goes on from what was stored last (event
+    model §3.6); then it is that of the clock again, and the step is a jump like any other.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._apart: int | None = None
+        """Wall minus monotonic time while the clock is behind."""
+
+    def not_before(self, wall: int) -> None:
+        """`wall` (UTC µs) is past."""
+        now = self._clock.now()
+        if now.wall < wall:
+            self._apart = wall - now.mono
+
+    @property
+    def is_behind(self) -> bool:
+        return self._apart is not None
+
+    def now(self) -> Instant:
+        now = self._clock.now()
+        if self._apart is None:
+            return now
+        if now.wall >= self._apart + now.mono:
+            self._apart = None
+            return now
+        return Instant(self._apart + now.mono, now.mono)
+
+    async def sleep(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
 
 
 def rfc3339(wall: int) -> str:

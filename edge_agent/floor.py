@@ -10,6 +10,7 @@ lives here too for the same reason.
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from buffer.outbox import Lane, Message, Oldest, Outbox, Span
@@ -31,6 +32,8 @@ Observer = Callable[[Sequence[Message]], None]
 Watcher = Callable[[Batch, Instant], None]
 """Called with a batch and the time it was read, before it is fed."""
 
+STORED_AT = "stored_at"
+"""Row of state: the time of the last `store` (UTC µs)."""
 _AGENT, _STREAMS = "agent", "agent/streams"
 """Rows of state: the last number of the agent's own stream, and those of all streams as of the last `store`."""
 _AT_ONCE = 200
@@ -41,8 +44,16 @@ class Floor:
     """All machines of one agent. Build it on an open outbox, `open` it, then `feed` and `tick` it."""
 
     def __init__(
-        self, config: Config, machines: Iterable[Machine], outbox: Outbox, retained: Retained, clock: Clock
+        self,
+        config: Config,
+        machines: Iterable[Machine],
+        outbox: Outbox,
+        retained: Retained,
+        clock: Clock,
+        *,
+        is_doubtful: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`is_doubtful`: whether the wall clock was not set yet, which is said on every event."""
         self.machines = {machine.name: machine for machine in machines}
         self.observers: list[Observer] = [retained.observe]
         self.watchers: list[Watcher] = []
@@ -51,6 +62,7 @@ class Floor:
         self._outbox = outbox
         self._retained = retained
         self._clock = clock
+        self._is_doubtful = is_doubtful
         self._encoders = {name: machine_encoder(config, name, outbox.epoch) for name in self.machines}
         self._dictionaries = self._tags_of(config, self.machines)
         self._agent_encoder = agent_encoder(config, outbox.epoch)
@@ -198,7 +210,11 @@ class Floor:
         events of the agent, in the first of the commits."""
         now = self._clock.now()
         messages = [self._agent_message(each, now, None) for each in data]
-        numbers = {_STREAMS: json.dumps(self.last_seq).encode(), _AGENT: self._agent_state()}
+        numbers = {
+            _STREAMS: json.dumps(self.last_seq).encode(),
+            _AGENT: self._agent_state(),
+            STORED_AT: str(now.wall).encode(),
+        }
         names = list(self.machines)
         for at in range(0, max(1, len(names)), _AT_ONCE):
             some = [name for name in names[at : at + _AT_ONCE] if name in self.machines]
@@ -221,7 +237,7 @@ class Floor:
             self._states[name] = outcome.state
             self._due.set(name, machine.due(outcome.state) if name in self.machines else None)
             if outcome.events:
-                own = [self._encoders[name].encode(event) for event in outcome.events]
+                own = [self._encoders[name].encode(event) for event in self._judged(outcome.events)]
                 for message in own:
                     self.last_seq[message.stream] = message.seq
                 messages += own
@@ -266,10 +282,19 @@ class Floor:
             correlation_id=story,
             causation_id=story,
         )
-        return self._agent_encoder.encode(event)
+        return self._agent_encoder.encode(*self._judged([event]))
+
+    def _judged(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Events with what is to be said of the clock that they were timed with."""
+        return [_doubted(event) for event in events] if self._is_doubtful() else events
 
     def _agent_state(self) -> bytes:
         return json.dumps({AGENT_STREAM: self.last_seq.get(AGENT_STREAM, 0)}).encode()
+
+
+def _doubted(event: Event) -> Event:
+    detail = (*(event.data.quality_detail or ()), "clock_unsynced")
+    return replace(event, data=replace(event.data, quality_detail=detail))
 
 
 def _by_device(machines: Iterable[Machine]) -> dict[str, list[Machine]]:

@@ -20,7 +20,7 @@ from config.secrets import resolve
 from drivers.registry import Drivers
 from edge_agent.administration import Administration
 from edge_agent.backoff import Backoff
-from edge_agent.clock import Clock, SystemClock
+from edge_agent.clock import EARLIEST, Clock, Steady, SystemClock
 from edge_agent.collector import Collector
 from edge_agent.control.place import socket_path
 from edge_agent.control.server import ControlServer
@@ -35,9 +35,9 @@ from edge_agent.downlink import Downlink
 from edge_agent.events.topics import agent_place
 from edge_agent.events.types import AgentStarted, AgentStopped, Data, DataLoss
 from edge_agent.explanation import Explanation
-from edge_agent.floor import Floor, Observer
+from edge_agent.floor import STORED_AT, Floor, Observer
 from edge_agent.health import Health
-from edge_agent.heartbeat import Heartbeat
+from edge_agent.heartbeat import CLOCK_JUMPED, Heartbeat
 from edge_agent.inspection import Inspection
 from edge_agent.looking import Connections
 from edge_agent.machine.machine import Machine
@@ -46,6 +46,7 @@ from edge_agent.running import Running
 from edge_agent.storekeeping import Storekeeping
 from edge_agent.switching import Life, Switching
 from edge_agent.tasks import Collectors, Sending
+from edge_agent.time_server import is_synchronised
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +71,13 @@ class Agent:
         observers: Sequence[Observer] = (),
         buffer: type[SqliteOutbox] = SqliteOutbox,
         reread: Callable[[], Loaded] | None = None,
+        synchronised: Callable[[], bool | None] = is_synchronised,
     ) -> None:
-        """`reread` reads the configuration again for a reload; it may raise `ConfigFaults` and OSError."""
+        """`reread` reads the configuration again for a reload; it may raise `ConfigFaults` and OSError.
+        `synchronised`: whether a time server keeps the clock, None if nobody knows."""
         self._running = Running(VERSION, loaded)
-        self._clock = clock or SystemClock()
+        self._clock = Steady(clock or SystemClock())
+        self._synchronised = synchronised
         self.health = Health.of(loaded.config.devices, self._clock)
         self._home = loaded.base_dir
         self._observers = observers
@@ -136,9 +140,10 @@ class Agent:
         )
         await outbox.open()
         try:
+            await self._doubt_clock(outbox)
             retained = Retained()
             machines = [Machine(config, name, epoch=outbox.epoch) for name in config.machines]
-            floor = Floor(config, machines, outbox, retained, clock)
+            floor = Floor(config, machines, outbox, retained, clock, is_doubtful=lambda: clock.is_behind)
             floor.observers += self._observers
             await floor.open(*self._first_words(outbox))
             presence = self._presence(outbox, floor, began.wall)
@@ -184,6 +189,18 @@ class Agent:
                     await sending.end()
         finally:
             await outbox.close()
+
+    async def _doubt_clock(self, outbox: Outbox) -> None:
+        """A clock that was never set is behind what was stored last."""
+        stored = await outbox.load_state(STORED_AT)
+        if not self._synchronised():
+            self._clock.not_before(max(EARLIEST, 0 if stored is None else int(stored)))
+        if self._clock.is_behind:
+            log.warning(
+                "%s the clock of this PC is behind the last stored time; times go on from that until it is set. "
+                "Does it have a time server, and a battery?",
+                CLOCK_JUMPED,
+            )
 
     async def _last_words(self, floor: Floor, outbox: Outbox, uptime: float) -> None:
         """The last states and `agent.stopped`; a broker that is there gets them, a backlog waits."""

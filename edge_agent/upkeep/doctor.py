@@ -20,11 +20,9 @@ from config.load import Loaded
 from config.model import Secret
 from config.secrets import resolve
 from config.units import size_text
-from edge_agent.clock import Clock
+from edge_agent.clock import EARLIEST, Clock
 from edge_agent.time_server import is_synchronised
 
-EARLIEST = 1_767_225_600_000_000
-"""µs UTC, 2026-01-01: a clock before it was never set."""
 NEEDED = 1 << 30
 """Bytes on the disk of the buffer that should be free at least."""
 SOON = 30

@@ -1,6 +1,7 @@
 """The agent in this process: what happens to it as a whole when a part of it fails."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from buffer.outbox import Message, OutboxError, Span
 from buffer.sqlite import SqliteOutbox
 from config.load import load
 from drivers.registry import Drivers
+from edge_agent.clock import SECOND, Instant, SystemClock
 from edge_agent.runtime import Agent
 from tests.waiting import free_port, until
 
@@ -59,9 +61,10 @@ async def running(
     broker: int | None = None,
     more: str = "",
     mqtt: str = "",
+    **agent: Any,
 ) -> AsyncIterator[Running]:
     """`broker` is its port; `more` are lines of the machine's configuration, `mqtt` is added to that of the
-    broker."""
+    broker, `agent` goes to the agent."""
     file = folder / "edge-agent.yaml"
     file.write_text(_CONFIG.format(port=broker or free_port(), mqtt=mqtt) + more)
     messages: list[Message] = []
@@ -69,7 +72,7 @@ async def running(
     def observe(new: Sequence[Message]) -> None:
         messages.extend(new)
 
-    run = Running(Agent(load(file, Drivers().options()), observers=[observe], buffer=buffer), messages)
+    run = Running(Agent(load(file, Drivers().options()), observers=[observe], buffer=buffer, **agent), messages)
     run.task = asyncio.create_task(run.agent.run(run.stop, run.started))
     try:
         await until(lambda: run.starts == 1 or run.task.done(), what="the agent runs")
@@ -129,3 +132,44 @@ async def test_a_stopped_agent_says_so_last_and_starts_again_where_it_was(tmp_pa
         assert b'"clean_stop":true' in run.messages[0].body
         assert {message.epoch for message in run.messages} == {epoch}
         await until(lambda: "data.gap" in run.types())
+
+
+class Dead(SystemClock):
+    """The clock of a PC whose battery is empty, after an hour: it shows 1970 until it is set. Its beats are short."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    def now(self) -> Instant:
+        now = super().now()
+        return now._replace(wall=now.wall + 3600 * SECOND if self.is_set else now.mono)
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(min(seconds, 0.1))
+
+
+async def test_a_pc_that_boots_in_1970_goes_on_from_the_last_stored_time_until_it_is_set(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path) as run:
+        await until(lambda: run.types().count("state.changed") > 1)
+    stored = json.loads(run.messages[-1].body)["recordedtime"]
+    clock = Dead()
+    async with running(tmp_path, clock=clock, synchronised=lambda: False) as run:
+        await until(lambda: "data.gap" in run.types() and run.types().count("state.changed") > 3)
+        doubtful = len(run.messages)
+        clock.is_set = True
+        await until(lambda: "agent.clock_adjusted" in run.types())
+
+    events = [json.loads(message.body) for message in run.messages]
+    assert all(event["recordedtime"] >= stored for event in events)
+    assert all("clock_unsynced" in event["data"]["quality_detail"] for event in events[:doubtful])
+    (adjusted,) = [event for event in events if event["type"] == "dev.edgeagent.agent.clock_adjusted.v1"]
+    assert 3590 < adjusted["data"]["offset_s"] < 3610
+    assert "clock_unsynced" not in events[-1]["data"].get("quality_detail", ())
+
+
+async def test_a_clock_that_a_time_server_keeps_is_believed_even_if_it_is_behind(tmp_path: Path) -> None:
+    async with running(tmp_path, clock=Dead(), synchronised=lambda: True) as run:
+        await until(lambda: "state.changed" in run.types())
+    assert run.messages[0].body.count(b'"time":"1970-')
