@@ -43,10 +43,7 @@ def register(app: typer.Typer) -> None:
         loaded = load(ui, None)
         if move:
             _stopped(loaded)
-        try:
-            found = list(archive.entries(loaded, move=move))
-        except archive.Unusable as error:
-            raise Stop(ExitCode.USAGE, str(error)) from None
+        found = list(archive.entries(loaded, move=move))
         archive.write(target, loaded, found, version=version("edge-agent"), move=move, force=force)
         retired = archive.retire(loaded, str(SystemClock().now().wall // 1_000_000)) if move else None
         names = [entry.name for entry in found]

@@ -29,18 +29,20 @@ _BUFFER = ("", "-wal")
 
 
 class Unusable(Exception):
-    """Says why this cannot be backed up or restored."""
+    """Says why this cannot be restored."""
 
 
 class Entry(NamedTuple):
-    """A file of the backup: its name in it, and where it is (relative to the configuration's folder)."""
+    """A file of the backup: its name in it, and where it is. `outside`: it does not lie in the configuration's
+    folder, and goes back to the very place that it has now."""
 
     name: str
     file: Path
+    outside: bool
 
 
 def entries(loaded: Loaded, *, move: bool) -> Iterator[Entry]:
-    """What belongs into the backup. Raises `Unusable` for files outside of the configuration's folder."""
+    """What belongs into the backup."""
     home = loaded.base_dir
     for source in loaded.sources:
         yield _entry("config", home, home / os.path.relpath(source.file, Path(loaded.file).parent))
@@ -61,11 +63,10 @@ def entries(loaded: Loaded, *, move: bool) -> Iterator[Entry]:
 
 
 def _entry(kind: str, home: Path, file: Path) -> Entry:
-    try:
-        inside = file.resolve().relative_to(home.resolve())
-    except ValueError:
-        raise Unusable(f"{file} is outside of {home}: copy it by hand, or move it there") from None
-    return Entry(f"{kind}/{inside.as_posix()}", file)
+    where = file.resolve()
+    if where.is_relative_to(home.resolve()):
+        return Entry(f"{kind}/{where.relative_to(home.resolve()).as_posix()}", file, outside=False)
+    return Entry(f"{kind}/outside/{where.relative_to(where.anchor).as_posix()}", where, outside=True)
 
 
 def write(target: Path, loaded: Loaded, found: list[Entry], *, version: str, move: bool, force: bool) -> None:
@@ -78,6 +79,7 @@ def write(target: Path, loaded: Loaded, found: list[Entry], *, version: str, mov
         "config_hash": loaded.hash,
         "move": move,
         "files": [entry.name for entry in found],
+        "outside": {entry.name: str(entry.file) for entry in found if entry.outside},
     }
     flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
     with (
@@ -120,7 +122,7 @@ def read_manifest(backup: Path) -> dict[str, Any]:
 def restore(backup: Path, manifest: Mapping[str, Any], home: Path, *, clone: str | None, force: bool) -> list[Path]:
     """The files written below `home`. Raises FileExistsError before anything is written, `Unusable` and OSError."""
     wanted = [name for name in manifest["files"] if name.startswith("config/") or clone is None]
-    targets = {name: _target(home, name) for name in wanted}
+    targets = {name: _target(home, name, manifest["outside"]) for name in wanted}
     for target in targets.values():
         if target.exists() and not force:
             raise FileExistsError(17, "is there already", str(target))
@@ -137,7 +139,11 @@ def restore(backup: Path, manifest: Mapping[str, Any], home: Path, *, clone: str
     return list(targets.values())
 
 
-def _target(home: Path, name: str) -> Path:
+def _target(home: Path, name: str, outside: Mapping[str, str]) -> Path:
+    if name in outside:
+        target = Path(outside[name])
+        if target.is_absolute() and ".." not in target.parts:
+            return target
     inside = Path(*Path(name).parts[1:])
     if inside.is_absolute() or ".." in inside.parts:
         raise Unusable(f"{name} leads out of the folder")

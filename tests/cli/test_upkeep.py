@@ -183,6 +183,22 @@ def test_a_buffer_moves_once_and_only_from_an_agent_that_stands(
     assert (tmp_path / "new/data/buffer.db").stat().st_size > 0
 
 
+def test_what_lies_outside_of_the_folder_goes_back_to_its_place(edge_agent: Run, press: Path, tmp_path: Path) -> None:
+    config = press / "edge-agent.yaml"
+    place = tmp_path / "var/buffer.db"
+    config.write_text(config.read_text() + f"buffer: {{path: {place}}}\n")
+    place.parent.mkdir()
+    place.write_bytes(b"numbers")
+    made = told(edge_agent("backup", "line.zip", "--move", "-c", str(config), "-o", "json"))
+    assert f"identity/outside{place}" in made["contents"]
+    assert not place.exists()
+    restored = told(edge_agent("restore", "line.zip", "--to", "new", "-o", "json"))
+    assert str(place) in restored["files"]
+    assert place.read_bytes() == b"numbers"
+    assert edge_agent("restore", "line.zip", "--to", "other").exit_code == 73, "it is there already"
+    assert not Path("other").exists(), "nothing is written before that is known"
+
+
 def test_a_server_is_trusted_by_file_or_by_thumbprint(edge_agent: Run, press: Path, tmp_path: Path) -> None:
     config = str(press / "edge-agent.yaml")
     created = told(edge_agent("cert", "create", config, "-o", "json"))
