@@ -53,7 +53,6 @@ class _Protocol(UASocketProtocol):
         super().__init__(*args, **kwargs)
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gate = bytearray()
-        self._message = 0
 
     async def send_hello(self, url: str, max_messagesize: int = 0, max_chunkcount: int = 0) -> ua.Acknowledge:
         hello = ua.Hello(
@@ -73,7 +72,7 @@ class _Protocol(UASocketProtocol):
         limits = self._connection._limits
         limits.max_recv_buffer = _CHUNK  # asyncua takes the server's receive size for ours
         limits.max_send_buffer = min(_CHUNK, acknowledge.ReceiveBufferSize)
-        limits.max_message_size, limits.max_chunk_count = _MESSAGE, 0
+        limits.max_message_size, limits.max_chunk_count = _MESSAGE, 0  # asyncua adds the chunks of a message up
         return acknowledge
 
     def data_received(self, data: bytes) -> None:
@@ -81,9 +80,7 @@ class _Protocol(UASocketProtocol):
         gate += data
         while len(gate) >= 8:
             size = int.from_bytes(gate[4:8], "little")
-            if gate[3:4] == b"C":
-                self._message += size
-            if not 8 <= size <= _CHUNK or self._message > _MESSAGE:
+            if not 8 <= size <= _CHUNK:
                 self._fail_all_pending(Malformed(f"a chunk of {size} bytes, {_CHUNK} were agreed"))
                 self.disconnect_socket()
                 gate.clear()
@@ -92,8 +89,6 @@ class _Protocol(UASocketProtocol):
                 return
             chunk = bytes(gate[:size])
             del gate[:size]
-            if chunk[3:4] != b"C":
-                self._message = 0
             super().data_received(chunk)
 
     def connection_lost(self, exc: Exception | None) -> None:

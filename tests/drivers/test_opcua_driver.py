@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from asyncua import ua
+from asyncua.crypto.security_policies import SecurityPolicyNone
 
 from drivers.base import Batch, Quality, Reading
 from drivers.errors import ConnectionLost, DriverError
 from drivers.opcua import Opcua, subscription
 from drivers.opcua.options import OpcuaDevice
+from drivers.opcua.session import _Protocol
 from tests.servers_opcua import AsyncuaPress, asyncua_press, cable, stranger
 from tests.waiting import free_port
 
@@ -272,6 +274,38 @@ async def test_a_chunk_larger_than_agreed_is_refused_before_it_is_received(size:
     async with stranger(b"ACKF" + struct.pack("<I", size) + bytes(20)) as url:
         error = await failure(url, timeout="5s")
     assert error.code == "C509"
+
+
+class Wire:
+    """The other side of a transport, which keeps nothing."""
+
+    closed = False
+
+    def write(self, data: bytes) -> None: ...
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return default
+
+
+async def test_a_message_that_never_ends_is_refused_before_it_fills_the_memory() -> None:
+    protocol, wire = _Protocol(5.0, SecurityPolicyNone()), Wire()
+    protocol.connection_made(wire)  # type: ignore[arg-type]  # as much of one as is used
+    hello = asyncio.create_task(protocol.send_hello("opc.tcp://x"))
+    await asyncio.wait([hello], timeout=0.01)
+    protocol.data_received(b"ACKF" + struct.pack("<IIIIII", 28, 0, 65535, 65535, 0, 0))
+    await hello
+    received = 0
+    while not wire.closed and received < 100_000_000:
+        number = received // 60_000 + 1
+        received += 60_000
+        protocol.data_received(b"MSGC" + struct.pack("<IIIII", 60_000, 0, 0, number, 1) + bytes(60_000 - 24))
+    assert received < 20_000_000
 
 
 async def test_something_else_that_listens_is_no_opc_ua_server() -> None:

@@ -22,6 +22,7 @@ from drivers.opcua.options import OpcuaTag
 from drivers.opcua.session import _Protocol
 from drivers.opcua.values import TagValues
 from tests.drivers.test_opcua_binary import OTHERS, SCALARS
+from tests.drivers.test_opcua_driver import Wire
 from tests.servers_opcua import publish_response, republish_response
 
 FRAMES = 500_000 if os.environ.get("EDGE_AGENT_TORTURE") else 5_000
@@ -127,23 +128,6 @@ def chunks(body: bytes, size: int) -> bytes:
         + part
         for number, part in enumerate(parts)
     )
-
-
-class Wire:
-    """The transport's other side, which keeps nothing."""
-
-    closed = False
-
-    def write(self, data: bytes) -> None: ...
-
-    def close(self) -> None:
-        self.closed = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def get_extra_info(self, name: str, default: object = None) -> object:
-        return default
 
 
 @pytest.mark.torture

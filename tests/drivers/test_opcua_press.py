@@ -203,6 +203,18 @@ async def test_an_unknown_server_is_refused_until_its_certificate_is_moved(
     await latest(opened, lambda r: "Total" in r)
 
 
+async def test_one_short_lived_session_is_all_that_is_asked_of_a_small_plc(
+    press: NodeOpcua, connect: Any, pki: Path
+) -> None:
+    before = await press.tell("sessions")
+    opened = await connect(device(press, "Total", security={"pki": str(pki), "trust": str(press.certificate)}))
+    await latest(opened, lambda r: "Total" in r)
+    there = await press.tell("sessions")
+    assert there["sessions"] == before["sessions"] + 1
+    assert there["channels"] == before["channels"] + 1  # that of the look at the endpoints is closed
+    assert set(there["timeouts"]) == {30_000}
+
+
 async def test_another_servers_certificate_is_not_enough(press: NodeOpcua, connect: Any, tmp_path: Path) -> None:
     make_certificate(tmp_path / "other", "press", "urn:acme:press-server")
     trust = tmp_path / "other" / "press.der"

@@ -98,7 +98,12 @@ const commands = {
         note(node, null);
     },
     namespace: ({uri}) => void server.engine.addressSpace.registerNamespace(uri),
-    sessions: () => ({sessions: server.engine.currentSessionCount, subscriptions: server.engine.currentSubscriptionCount}),
+    sessions: () => ({
+        sessions: server.engine.currentSessionCount,
+        subscriptions: server.engine.currentSubscriptionCount,
+        timeouts: Object.values(server.engine._sessions).map((session) => session.sessionTimeout),
+        channels: server.endpoints[0].currentChannelCount,
+    }),
     async restart({down, others = namespaces, without = []}) {
         await stop();
         for (const name of without) nodes.delete(name);
