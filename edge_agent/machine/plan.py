@@ -200,7 +200,7 @@ def plan(
                 for group, counter in options.counters.items()
                 for member, register in counters[group].items()
             },
-            **{f"tag {tag}": digest(_meaning(config, tag)) for tag in essential},
+            **{f"tag {tag}": digest(_meaning(config, tag))[:8] for tag in essential},
         },
     )
 
