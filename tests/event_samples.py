@@ -52,7 +52,7 @@ def _of_the_agent(config: Config) -> Iterator[dict[str, Any]]:
             uptime_s=3600.04,
             buffer={"rows": 12, "bytes": 10240, "oldest_unsent_s": 0.4, "fill": 0.001},
             last_seq={"press-1.p": 18423, "press-1.m": 771200, "$agent.h": 131},
-            clock={"source": "system", "offset_ms": 0.4, "synced": True},
+            clock={"source": "system", "synced": True},
             disk_free=182_536_110_080,
             config_hash="5b1f6c9a2d3e",
             version="0.1.0",

@@ -189,7 +189,8 @@ class Cycles(Part[CycleState]):
         pace = lasted if state.pace == 0 else (7 * state.pace + lasted) // 8
         fast = pace < FAST * (11 if state.fast else 9) // 10
         state = state._replace(number=state.number + 1, pace=pace, fast=fast)
-        waited = state.waited + (0 if state.waiting is None else at.mono - later(state.waiting, began).mono)
+        known = state if out.coming is None else _waits(state, out.coming)
+        waited = known.waited + (0 if known.waiting is None else at.mono - later(known.waiting, began).mono)
         made = self._made(state)
         per_cycle = self._per_cycle(out)
         cycles = max(1, (made or 0) // per_cycle) if not self._deciding else 1

@@ -251,6 +251,14 @@ class Frame:
         return self.out.ctx
 
     @property
+    def coming(self) -> StateBegan | None:
+        candidate, current = self.tracked.candidate, self.tracked.current
+        if candidate is None or current is None:
+            return None
+        verdict = candidate.verdict
+        return StateBegan(str(verdict.state), candidate.since, str(current.state), str(verdict.mode))
+
+    @property
     def order_totals(self) -> Counts | None:
         return self.out.order_totals
 

@@ -244,6 +244,10 @@ class Desk(Protocol):
         """Put on every event from now on that is given no other and is not dated back over a change."""
 
     @property
+    def coming(self) -> StateBegan | None:
+        """The state that waits to be accepted; it may yet go away."""
+
+    @property
     def order_totals(self) -> Counts | None:
         """What has been published for the open order run; None without one."""
 

@@ -147,6 +147,21 @@ def test_waiting_inside_a_cycle_is_told_and_only_that() -> None:
     assert some(found, "duration_s", "wait_s") == [(20, 3 + 4 + 7), (10, 4)]
 
 
+def test_waiting_that_is_not_yet_accepted_when_the_cycle_ends_is_told_too() -> None:
+    """A state is dated back to its first sample, which may lie before the end of the cycle that is over by then."""
+    lines = [
+        {"at": "5s", "run": True},
+        {"at": "12s", "status": 4},
+        {"at": "15s", "run": False},
+        {"at": "16s", "run": True},
+        {"at": "20s", "status": 2},
+        {"at": "23s", "run": False},
+    ]
+    slow = {**STATES, "debounce": {"default": "6s"}}
+    found = cycles(lines, 60, cycles={"start": "run", "end": "not run"}, state=slow)
+    assert some(found, "duration_s", "wait_s") == [(10, 3), (7, 4)]
+
+
 def test_a_cycle_that_nobody_saw_ending_is_no_cycle() -> None:
     lines = [
         {"at": "5s", "run": True},
