@@ -3,7 +3,8 @@
 A device tells every change of a condition as text (`drivers.opcua.conditions` says how), and after connecting all
 that it holds, between `refresh` start and end. What is active then and was not known is a `snapshot`; what was known
 and is not among them is over, nobody saw when. The acknowledgement is the device's: it is reported, never made here.
-A branch, the device's memory of an earlier occurrence, tells nothing new.
+A branch, the device's memory of an earlier occurrence, tells nothing new. What is told just now by a device whose
+clock is far off happened now.
 
 A condition is known by its node, an occurrence by `source.name` of the condition and its number within the epoch.
 """
@@ -17,7 +18,7 @@ from edge_agent.clock import Instant
 from edge_agent.events.types import AlarmAcked, AlarmCleared, AlarmRaised, NativeAlarm
 from edge_agent.machine.parts import Cause, ConditionTold, Desk, Fact, Part, Rebuild, Resumed, Wiring
 from edge_agent.machine.plan import digest
-from edge_agent.machine.times import at_wall
+from edge_agent.machine.times import SKEW, at_wall
 
 MOST: Final = 5000
 """Conditions that are kept in mind; a device with more is told of by a warning."""
@@ -41,11 +42,13 @@ class Occurrence(NamedTuple):
 
 class ConditionState(NamedTuple):
     """`known`: condition → its occurrence; `numbers`: code → occurrences so far; `seen`: tag → the conditions told
-    since its refresh began, of tags whose refresh has not ended."""
+    since its refresh began, of tags whose refresh has not ended. `wrong`: tags of a device whose clock was wrong when
+    it began."""
 
     known: Mapping[str, Occurrence] = {}
     numbers: Mapping[str, int] = {}
     seen: Mapping[str, frozenset[str]] = {}
+    wrong: frozenset[str] = frozenset()
 
 
 class Conditions(Part[ConditionState]):
@@ -75,7 +78,11 @@ class Conditions(Part[ConditionState]):
                 return state
             if "refresh" in said:
                 return self._refresh(state, fact, out, begins=said["refresh"] == "start")
-            return self._told(state, said, fact, out) if isinstance(said.get("condition"), str) else state
+            if not isinstance(said.get("condition"), str):
+                return state
+            if fact.key in state.wrong if fact.key in state.seen else _is_off(fact, out):
+                fact = fact._replace(at=out.now, basis="agent")
+            return self._told(state, said, fact, out)
         if isinstance(fact, Resumed):
             gone = [condition for condition, one in state.known.items() if one.key not in self._options]
             return self._over(state, gone, fact.since, out)
@@ -100,7 +107,8 @@ class Conditions(Part[ConditionState]):
     def _refresh(self, state: ConditionState, fact: ConditionTold, out: Desk, *, begins: bool) -> ConditionState:
         if begins:
             out.keep()
-            return state._replace(seen={**state.seen, fact.key: frozenset()})
+            wrong = state.wrong | {fact.key} if _is_off(fact, out) else state.wrong - {fact.key}
+            return state._replace(seen={**state.seen, fact.key: frozenset()}, wrong=wrong)
         seen = state.seen.get(fact.key)
         if seen is None:
             return state
@@ -221,6 +229,11 @@ class Conditions(Part[ConditionState]):
             "start_uncertain": one.unsure or None,
             "native": NativeAlarm(condition_id=condition, event_id=one.event),
         }
+
+
+def _is_off(fact: ConditionTold, out: Desk) -> bool:
+    """Whether the time of what happened just now shows that the device's clock is wrong."""
+    return abs(fact.at.wall - out.now.wall) > SKEW
 
 
 def build(wiring: Wiring) -> Conditions | None:

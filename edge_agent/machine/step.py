@@ -92,7 +92,7 @@ class Step(Sampling):
         plan = self.plan.devices[batch.device]
         device = self.devices.get(batch.device) or Device()
         if plan.conditions:
-            self._conditions(plan, batch.readings, agent_time=device.skewed)
+            self._conditions(plan, batch.readings)
         if batch.restarted and device.seen is not None:
             self._restarted(batch.device, device.seen)
         gap = self.gaps.get(batch.device)
@@ -138,12 +138,12 @@ class Step(Sampling):
             self.wake_sets()
         self._set_alarm()
 
-    def _conditions(self, plan: DevicePlan, readings: Sequence[Reading], *, agent_time: bool) -> None:
+    def _conditions(self, plan: DevicePlan, readings: Sequence[Reading]) -> None:
         """What the device says of its own conditions is heard as it comes, in a gap and out of it."""
         for reading in readings:
             key = plan.conditions.get(reading[0])
             if key is not None and isinstance(reading[1], str):
-                at, basis = when(reading, self.now, agent_time=agent_time, first=False)
+                at, basis = when(reading, self.now, agent_time=False, first=False)
                 self.tell(ConditionTold(key, reading[1], at, basis))
 
     def _set_alarm(self) -> None:

@@ -168,6 +168,33 @@ def test_a_text_that_is_no_condition_says_nothing(tmp_path: Path) -> None:
     assert [event.data.code for event in outcome.events] == ["a"]
 
 
+@pytest.mark.parametrize("refreshing", [True, False])
+def test_a_clock_back_in_2000_dates_no_alarm(refreshing: bool) -> None:
+    made = config({"conditions": [{"from": "faults"}]}, {"faults": "conditions"}, kind=OpcPlc)
+    machine = Machine(made, "press", epoch=EPOCH)
+    now, then = SystemClock().now(), 946_684_800_000_000
+    alarm = json.dumps({"condition": "a", "active": True, "since": then})
+    said = ['{"refresh":"start"}', alarm, '{"refresh":"end"}'] if refreshing else [alarm]
+    told = [Reading("faults", one, source_time=then) for one in said]
+    outcome = machine.step(machine.initial(now).state, Batch("press", told), now)
+    (raised,) = outcome.events
+    assert (raised.time, raised.data.raised_at, raised.data.time_basis) == (now.wall, now.wall, "agent")
+
+
+def test_an_old_alarm_of_a_right_clock_keeps_its_time() -> None:
+    made = config({"conditions": [{"from": "faults"}]}, {"faults": "conditions"}, kind=OpcPlc)
+    machine = Machine(made, "press", epoch=EPOCH)
+    now = SystemClock().now()
+    hour_ago = now.wall - 3_600_000_000
+    alarm = json.dumps({"condition": "a", "active": True, "since": hour_ago})
+    told = [
+        Reading("faults", '{"refresh":"start"}', source_time=now.wall),
+        Reading("faults", alarm, source_time=hour_ago),
+    ]
+    (raised,) = machine.step(machine.initial(now).state, Batch("press", told), now).events
+    assert (raised.data.raised_at, raised.data.snapshot, raised.data.start_uncertain) == (hour_ago, True, None)
+
+
 def test_a_condition_that_the_device_does_not_hold_any_more_is_over_also_after_a_restart_of_the_agent() -> None:
     made = config({"conditions": [{"from": "faults"}]}, {"faults": "conditions"}, kind=OpcPlc)
     machine = Machine(made, "press", epoch=EPOCH)

@@ -167,6 +167,23 @@ def test_a_sample_older_than_the_last_of_its_tag_is_dropped():
     assert line.states() == [("running", 0)]
 
 
+def test_a_clock_back_in_2000_dates_no_event():
+    line, back = Line(), -826_000_000
+    line.tell(0, status=2, total=100)
+    line.silence(1, 100)
+    line.tell(100, status=(8, back + 100))
+    line.tell(101, total=(101, back + 101))
+    line.silence(102, 130)
+    line.tell(130, status=(2, back + 130))
+    line.silence(131, 140)
+    assert [(state, round(at)) for state, at in line.states()] in (
+        [("running", 0), ("fault", at), ("running", 130)] for at in (100, 101)
+    )
+    assert all(0 <= offset(event.time) <= 140 for event in line.events)
+    assert line.counted() == [1]
+    assert line.warnings == ["clock_skew"]
+
+
 def test_a_clock_that_is_set_back_is_followed_and_no_change_is_lost():
     line = Line()
     line.tell(0, status=2, total=100)
