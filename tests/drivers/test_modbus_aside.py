@@ -166,3 +166,18 @@ async def test_a_connection_that_has_died_without_a_word_is_given_up_although_a_
         assert [reading.value for reading in (await good.read()).readings] == [1, 2, 3]
         for driver in (good, *users):
             await driver.close()
+
+
+async def test_a_late_answer_of_one_unit_is_dropped_and_costs_the_others_nothing():
+    def behave(asked: Asked) -> bytes | tuple[float, bytes]:
+        return (1.5 * TIMEOUT, asked.reply()) if asked.unit == SILENT else asked.reply()
+
+    drivers = Drivers()
+    async with HostilePeer(behave) as peer:
+        late = drivers.open("oven-9", device(peer.url, SILENT))
+        async with neighbours(drivers, peer.url) as batches:
+            for _ in range(3):
+                await probe(late)
+            before = batches.copy()
+            await until(lambda: min(batches[unit] - before[unit] for unit in (1, 2, 3)) > 30, what="they are read")
+        assert peer.connections == 1
