@@ -57,9 +57,11 @@ class Ticker:
         if at is None:
             await asyncio.get_running_loop().create_future()  # no tags: nothing is ever due
             raise AssertionError("unreachable")
-        while (wait := at - self._now()) > 0:  # noqa: ASYNC110 - a timer may wake a moment early
-            await asyncio.sleep(wait / 1_000_000)  # noqa: TID251 - the one wait of polling drivers
-        return self._schedule.take(self._now())
+        now = self._now()
+        while now < at:  # a timer may wake a moment early
+            await asyncio.sleep((at - now) / 1_000_000)  # noqa: TID251 - the one wait of polling drivers
+            now = self._now()
+        return self._schedule.take(now)
 
 
 async def pause(seconds: float) -> None:

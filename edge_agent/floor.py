@@ -250,6 +250,8 @@ class Floor:
                 states[_key(name)] = machine.dump(outcome.state)
             for row, content in outcome.rows.items():
                 states[_key(name, row)] = content
+        if not messages and not states:
+            return
         snapshots = [self._counters(machine, now) for machine in counted]
         await self._append(messages, states)
         for snapshot in snapshots:

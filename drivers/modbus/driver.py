@@ -92,7 +92,7 @@ class ModbusDriver:
         if not self._connected:
             raise not_connected(self._name)
         due, missed = await self._ticker.tick()
-        if self._learned.worth_another_try(_now()):
+        if self._learned.has_gaps and self._learned.worth_another_try(_now()):
             self._scans.clear()
         scan = self._scans.get(due) or self._plan(due)
         parts: list[Sequence[Reading]] = []

@@ -28,6 +28,10 @@ class Learned:
         self._gaps.add((table, start))
         self._gaps_until = now + self._gaps_for
 
+    @property
+    def has_gaps(self) -> bool:
+        return self._gaps_until is not None
+
     def worth_another_try(self, now: Micros) -> bool:
         """Whether gaps have been kept for long enough; they are forgotten with it."""
         if self._gaps_until is None or now < self._gaps_until:

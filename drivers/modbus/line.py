@@ -59,7 +59,8 @@ class Line:
         failures = self._failures
         if self._connection is None or not self._connection.is_open:
             async with self._turn:
-                await self._connected(limit, failures)
+                if self._connection is None or not self._connection.is_open:
+                    await self._opened(limit, failures)
 
     def leave(self, user: object) -> None:
         """Count `user` out; the last one closes the connection. Safe twice."""
@@ -146,7 +147,10 @@ class Line:
             return answers
 
     async def _asked(self, questions: Sequence[Question], limit: float, failures: int) -> list[Answer]:
-        return await self._answered(await self._connected(limit, failures), questions, limit)
+        connection = self._connection
+        if connection is None or not connection.is_open:
+            connection = await self._opened(limit, failures)
+        return await self._answered(connection, questions, limit)
 
     async def _answered(self, connection: Connection, questions: Sequence[Question], limit: float) -> list[Answer]:
         try:
@@ -159,10 +163,8 @@ class Line:
         self._silences = 0
         return answers
 
-    async def _connected(self, limit: float, failures: int) -> Connection:
-        """The open connection; `failures` were known when the caller began to wait for its turn."""
-        if self._connection is not None and self._connection.is_open:
-            return self._connection
+    async def _opened(self, limit: float, failures: int) -> Connection:
+        """A new connection; `failures` were known when the caller began to wait for its turn."""
         if self._failures != failures:
             raise self._failure.with_traceback(None)
         try:
