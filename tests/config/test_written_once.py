@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from config.errors import ConfigFaults
 from config.load import Loaded, Origin, load
@@ -124,3 +126,27 @@ def test_what_a_column_hides_is_not_shown_in_a_fault(tmp_path: Path) -> None:
         written(tmp_path, "name,ip,article,password\npress 1,10.0.0.1,x,hunter2\n")
     assert "hunter2" not in str(broken.value)
     assert "E309" in str(broken.value)
+
+
+CELLS = st.sampled_from(
+    ["name", "ip", "article", "line", "press-1", "press-[1-3]", "10.0.0.[1-3]", "010", '"a', '"a""b"', '"a"x', "", " ",
+     ";", ",", "\t", "[9-1]", "[1-99999]", "${ip}", "1e400", "中文", "'", "#"]
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(CELLS | st.text(max_size=5), max_size=5), max_size=6), st.sampled_from([",", ";", "\t"]))
+@settings(max_examples=150, deadline=None)
+def test_any_list_is_machines_or_faults_with_places(rows: list[list[str]], delimiter: str) -> None:
+    import tempfile
+
+    text = "\n".join(delimiter.join(row) for row in rows)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            written(Path(folder), text.encode("utf-8", "surrogatepass"))
+        except ConfigFaults as broken:
+            lines = text.count("\n") + text.count("\r") + 2
+            for fault in broken.faults:
+                assert fault.column >= 1
+                assert fault.line >= 1
+                assert not fault.file.endswith(".csv") or fault.line <= lines + 4
+                assert fault.render()
