@@ -1,8 +1,7 @@
 """The Modbus driver: on each tick, the requests of the tags that are due, and their answers as one batch.
 
 A request that the device refuses for its addresses is halved until the refused tags are alone; those become BAD,
-are remembered (`learned`) and asked for again once a minute. Any doubt about an answer ends the
-connection to the unit.
+are remembered (`learned`) and asked for again once a minute. Any doubt about an answer loses the unit's connection.
 """
 
 import asyncio
