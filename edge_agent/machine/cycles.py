@@ -14,7 +14,7 @@ from drivers.base import Quality, Value
 from edge_agent.clock import SECOND, Instant
 from edge_agent.events.types import CycleCompleted, Param
 from edge_agent.machine import expressions
-from edge_agent.machine.expressions import Uncertain
+from edge_agent.machine.operations import Uncertain
 from edge_agent.machine.parts import (
     Counted,
     CycleBegan,

@@ -11,9 +11,9 @@ from drivers.base import Value
 from edge_agent.clock import SECOND, Instant
 from edge_agent.events.types import Raw, StateChanged
 from edge_agent.machine import downtime, firstout
-from edge_agent.machine.expressions import Uncertain
 from edge_agent.machine.frame import Frame
 from edge_agent.machine.judging import in_mode, judge, supervise
+from edge_agent.machine.operations import Uncertain
 from edge_agent.machine.parts import Cause
 from edge_agent.machine.state import GROUPS, Candidate, Interval, Verdict, View, debounce
 from edge_agent.machine.times import later, seconds

@@ -8,16 +8,16 @@ Names: a `-` or `/` that touches a name on its left belongs to the name, so `a-b
 subtraction or division of tags needs spaces: `a - b`. A name that starts with a digit, or is one of the words
 above, stands in backticks: `` `2nd` > 1 ``.
 
-Uncertainty: a tag that is missing or BAD makes what depends on it uncertain (`Uncertain` is raised), never false.
-`and` and `or` are Kleene's: `false and <bad>` is false for certain, because no value of the input changes it.
+What they make of missing inputs is in `operations`.
 """
 
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, NoReturn, Protocol, TypeAlias
+from typing import NamedTuple, NoReturn
 
-from drivers.base import Value
+from edge_agent.machine import operations
+from edge_agent.machine.operations import Evaluate, Inputs
 
 MAX_LENGTH = 2_000
 MAX_DEPTH = 40
@@ -33,25 +33,8 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE | re.ASCII,
 )
-_COMPARE: Mapping[str, Callable[[Value, Value], bool]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 _WORDS = frozenset({"and", "or", "not", "in", "true", "false", "True", "False"})
 _TAG_FUNCTIONS = {"age": 0, "rising": 0, "falling": 0, "changed_within": 1, "avg": 1}
-_VALUE_FUNCTIONS: Mapping[str, Callable[[Sequence[Value]], Value]] = {
-    "abs": lambda values: abs(_number(values[0])),
-    "min": lambda values: min(_number(value) for value in values),
-    "max": lambda values: max(_number(value) for value in values),
-}
-
-
-class Uncertain(Exception):
-    """An input that decides is missing or BAD."""
 
 
 class ExpressionError(ValueError):
@@ -60,30 +43,6 @@ class ExpressionError(ValueError):
     def __init__(self, message: str, offset: int) -> None:
         super().__init__(message)
         self.offset = offset
-
-
-class Inputs(Protocol):
-    """What an expression may see. Every method raises `Uncertain` when it has no good value."""
-
-    def value(self, tag: str) -> Value: ...
-
-    def age(self, tag: str) -> float:
-        """Seconds since the tag's last good sample."""
-
-    def unchanged(self, tag: str) -> float:
-        """Seconds since the tag's value last changed."""
-
-    def edge(self, tag: str) -> int:
-        """1 if the newest sample rose from 0, -1 if it fell to 0, else 0."""
-
-    def average(self, tag: str, seconds: float) -> float:
-        """Mean over the last seconds, weighted with time."""
-
-    def revisit(self, seconds: float) -> None:
-        """The result may change by the passing of time alone, after so many seconds."""
-
-
-Evaluate: TypeAlias = Callable[[Inputs], Value]
 
 
 class Expression(NamedTuple):
@@ -107,12 +66,6 @@ def names(text: str) -> set[str]:
 def parse(text: str, resolve: Callable[[str], str] = str) -> Expression:
     """Parse once; `resolve` turns a tag reference into the name the inputs know it by. Raises ExpressionError."""
     return _Parser(text, resolve).parse()
-
-
-def _number(value: Value) -> float:
-    if isinstance(value, str):
-        raise Uncertain(f"{value!r} is no number")
-    return value
 
 
 class _Token(NamedTuple):
@@ -197,13 +150,13 @@ class _Parser:
     def _or(self) -> Evaluate:
         left = self._and()
         while self._word("or"):
-            left = _either(left, self._and())
+            left = operations.either(left, self._and())
         return left
 
     def _and(self) -> Evaluate:
         left = self._not()
         while self._word("and"):
-            left = _both(left, self._not())
+            left = operations.both(left, self._not())
         return left
 
     def _not(self) -> Evaluate:
@@ -223,29 +176,29 @@ class _Parser:
             if self._word("not"):
                 if not self._word("in"):
                     self._fail("'in' is expected here")
-                member = _member(left, self._list())
+                member = operations.member(left, self._list())
                 step: Evaluate = lambda inputs, member=member: not member(inputs)  # type: ignore[misc]  # noqa: E731 - a bound default
             elif self._word("in"):
-                step = _member(left, self._list())
-            elif (text := self._op(*_COMPARE)) is not None:
+                step = operations.member(left, self._list())
+            elif (text := self._op(*operations.COMPARE)) is not None:
                 right = self._sum()
-                step = _compare(_COMPARE[text], left, right)
+                step = operations.compare(operations.COMPARE[text], left, right)
                 left = right
             else:
                 return left if result is None else result
-            result = step if result is None else _both(result, step)
+            result = step if result is None else operations.both(result, step)
 
     def _sum(self) -> Evaluate:
         left = self._product()
         while (text := self._op("+", "-")) is not None:
-            left = _arithmetic(operator.add if text == "+" else operator.sub, left, self._product())
+            left = operations.arithmetic(operator.add if text == "+" else operator.sub, left, self._product())
         return left
 
     def _product(self) -> Evaluate:
         left = self._unary()
         while (text := self._op("*", "/", "%")) is not None:
             op = {"*": operator.mul, "/": operator.truediv, "%": operator.mod}[text]
-            left = _arithmetic(op, left, self._unary())
+            left = operations.arithmetic(op, left, self._unary())
         return left
 
     def _unary(self) -> Evaluate:
@@ -255,20 +208,20 @@ class _Parser:
                 self._fail("nested too deeply")
             inner = self._unary()
             self._depth -= 1
-            return lambda inputs: -_number(inner(inputs))
+            return lambda inputs: -operations.number(inner(inputs))
         return self._atom()
 
     def _atom(self) -> Evaluate:
         token = self._take()
         if token.kind == "number":
-            return _constant(float(token.text) if re.search(r"[.eE]", token.text) else int(token.text))
+            return operations.constant(float(token.text) if re.search(r"[.eE]", token.text) else int(token.text))
         if token.kind == "string":
-            return _constant(token.text[1:-1])
+            return operations.constant(token.text[1:-1])
         if token.kind == "quoted":
             return self._tag(token)
         if token.kind == "name":
             if token.text in ("true", "True", "false", "False"):
-                return _constant(token.text in ("true", "True"))
+                return operations.constant(token.text in ("true", "True"))
             if token.text in _WORDS:
                 self._fail(f"{token.text!r} is not expected here", token)
             if self._peek() == _Token("op", "(", self._peek().offset):
@@ -307,9 +260,9 @@ class _Parser:
         self._expect("(")
         if function.text in _TAG_FUNCTIONS:
             return self._tag_call(function)
-        apply = _VALUE_FUNCTIONS.get(function.text)
+        apply = operations.VALUE_FUNCTIONS.get(function.text)
         if apply is None:
-            known = ", ".join(sorted({*_TAG_FUNCTIONS, *_VALUE_FUNCTIONS}))
+            known = ", ".join(sorted({*_TAG_FUNCTIONS, *operations.VALUE_FUNCTIONS}))
             self._fail(f"there is no function {function.text!r}; there are {known}", function)
         arguments = [self._or()]
         while self._op(",") is not None:
@@ -334,87 +287,4 @@ class _Parser:
         self._expect(")")
         if function.text == "avg":
             self._windows[tag] = max(seconds, self._windows.get(tag, 0.0))
-        return _tag_function(function.text, tag, seconds)
-
-
-def _constant(value: Value) -> Evaluate:
-    return lambda inputs: value
-
-
-def _both(left: Evaluate, right: Evaluate) -> Evaluate:
-    def evaluate(inputs: Inputs) -> Value:
-        try:
-            if not left(inputs):
-                return False
-        except Uncertain:
-            if not right(inputs):
-                return False
-            raise
-        return bool(right(inputs))
-
-    return evaluate
-
-
-def _either(left: Evaluate, right: Evaluate) -> Evaluate:
-    def evaluate(inputs: Inputs) -> Value:
-        try:
-            if left(inputs):
-                return True
-        except Uncertain:
-            if right(inputs):
-                return True
-            raise
-        return bool(right(inputs))
-
-    return evaluate
-
-
-def _compare(op: Callable[[Value, Value], bool], left: Evaluate, right: Evaluate) -> Evaluate:
-    def evaluate(inputs: Inputs) -> Value:
-        try:
-            return op(left(inputs), right(inputs))
-        except TypeError as fault:
-            raise Uncertain(str(fault)) from fault
-
-    return evaluate
-
-
-def _member(left: Evaluate, items: Sequence[Evaluate]) -> Evaluate:
-    def evaluate(inputs: Inputs) -> Value:
-        value = left(inputs)
-        return any(item(inputs) == value for item in items)
-
-    return evaluate
-
-
-def _arithmetic(op: Callable[[float, float], float], left: Evaluate, right: Evaluate) -> Evaluate:
-    def evaluate(inputs: Inputs) -> Value:
-        try:
-            return op(_number(left(inputs)), _number(right(inputs)))
-        except (ZeroDivisionError, OverflowError) as fault:
-            raise Uncertain(str(fault)) from fault
-
-    return evaluate
-
-
-def _tag_function(name: str, tag: str, seconds: float) -> Evaluate:
-    if name == "rising":
-        return lambda inputs: inputs.edge(tag) > 0
-    if name == "falling":
-        return lambda inputs: inputs.edge(tag) < 0
-
-    def age(inputs: Inputs) -> Value:
-        inputs.revisit(1.0)
-        return inputs.age(tag)
-
-    def average(inputs: Inputs) -> Value:
-        inputs.revisit(1.0)
-        return inputs.average(tag, seconds)
-
-    def changed_within(inputs: Inputs) -> Value:
-        left = seconds - inputs.unchanged(tag)
-        if left > 0:
-            inputs.revisit(left)
-        return left > 0
-
-    return {"age": age, "avg": average, "changed_within": changed_within}[name]
+        return operations.tag_function(function.text, tag, seconds)

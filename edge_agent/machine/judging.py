@@ -14,8 +14,8 @@ from config.states import State
 from drivers.base import Quality, Value
 from edge_agent.clock import Instant
 from edge_agent.machine.counters import Group
-from edge_agent.machine.expressions import Uncertain
 from edge_agent.machine.mapping import BLINK, Output, StateMapping, Table
+from edge_agent.machine.operations import Uncertain
 from edge_agent.machine.plan import Plan
 from edge_agent.machine.state import Evidence, Verdict, View
 from edge_agent.machine.times import at_mono

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from drivers.base import Value
 from edge_agent.clock import SECOND, Instant
-from edge_agent.machine.expressions import Uncertain
+from edge_agent.machine.operations import Uncertain
 from edge_agent.machine.plan import Plan
 from edge_agent.machine.samples import Device, Held
 

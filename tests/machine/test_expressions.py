@@ -1,6 +1,7 @@
 import pytest
 
-from edge_agent.machine.expressions import ExpressionError, Uncertain, names, parse
+from edge_agent.machine.expressions import ExpressionError, names, parse
+from edge_agent.machine.operations import Uncertain
 
 
 class Known:
