@@ -29,8 +29,11 @@ _PUBLISH_RESPONSE, _REPUBLISH_RESPONSE, _READ_RESPONSE, _HISTORY_RESPONSE = 829,
 _HISTORY_DATA = (658, 11227)
 _DATA_CHANGE, _EVENTS, _STATUS_CHANGE = 811, 916, 820
 _PLAIN = dict(zip((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 19), "?bBhHiIqQfdqI", strict=True))
-_LONGEST_RUN = 512
-"""Items that are looked at together; bounds what a message costs in which no two items are encoded alike."""
+MOST_ITEMS = 500_000
+"""Values of one notification; ten times what is asked for at most."""
+_SHORTEST_RUN, _LONGEST_RUN = 4, 4096
+"""Items that are looked at together: few after a change of the encoding, then more and more, so that a message in
+which no two items are encoded alike costs little more than its items."""
 _DEPTH = 32
 """Variants may nest; no real value does so deeper."""
 
@@ -155,7 +158,9 @@ def _layout(flags: int, kind: int) -> tuple[struct.Struct, bool, bool]:
 
 
 def _items(data: bytes, pos: int, count: int, items: list[Item]) -> None:
-    view = memoryview(data)
+    if count > MOST_ITEMS:
+        raise Malformed(f"a notification of {count} values")
+    view, ahead = memoryview(data), _SHORTEST_RUN
     while count:
         flags, kind = data[pos + 4], data[pos + 5]
         if not flags & 0x01 or kind not in _PLAIN:
@@ -166,7 +171,7 @@ def _items(data: bytes, pos: int, count: int, items: list[Item]) -> None:
             continue
         layout, has_status, has_source = _layout(flags & 0x3F, kind)
         size = layout.size
-        most = pos + min(count, _LONGEST_RUN) * size
+        most = pos + min(count, ahead) * size
         run = min(_run(data[pos + 4 : most : size]), _run(data[pos + 5 : most : size]))
         end = pos + run * size
         if has_status and has_source:
@@ -179,6 +184,7 @@ def _items(data: bytes, pos: int, count: int, items: list[Item]) -> None:
             ]
         else:
             items += [(handle, kind, value, 0, None) for handle, _, value in layout.iter_unpack(view[pos:end])]
+        ahead = min(2 * ahead, _LONGEST_RUN) if run == ahead else _SHORTEST_RUN
         count -= run
         pos = end
 

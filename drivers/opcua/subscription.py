@@ -45,6 +45,10 @@ IDLE = 30_000_000
 _WATCHED = 0x7FFF_FF00
 """Client handles from here on are those of watched nodes of the server itself; tags count from 1."""
 _MOST_REPUBLISHED = 100
+_MOST_AT_ONCE = binary.MOST_ITEMS // 10
+"""Values of one notification; a server that has more sends them in the next."""
+_LARGE = 1 << 20
+"""Bytes of an answer that is decoded beside the loop, so that no other device waits for it."""
 _AGAIN = frozenset((StatusCodes.BadTimeout, StatusCodes.BadRequestTimeout))
 """This publish request is over, the subscription is not."""
 
@@ -118,7 +122,7 @@ class Subscription:
         wanted = ua.CreateSubscriptionParameters()
         wanted.RequestedPublishingInterval = publishing
         wanted.RequestedMaxKeepAliveCount, wanted.RequestedLifetimeCount = _counts(publishing)
-        wanted.MaxNotificationsPerPublish = 0
+        wanted.MaxNotificationsPerPublish = _MOST_AT_ONCE
         wanted.PublishingEnabled = True
         granted = await self._session.subscribe(wanted)
         self._id = granted.SubscriptionId
@@ -231,11 +235,15 @@ class Subscription:
         assert self._publish is not None
         publish, self._publish = self._publish, None
         try:
-            answer = binary.publish_response(publish.result())
+            body = publish.result()
         except UaStatusCodeError as error:
             if error.code in _AGAIN:
                 return None
             raise
+        if len(body) < _LARGE:
+            answer = binary.publish_response(body)
+        else:
+            answer = await asyncio.to_thread(binary.publish_response, body)
         if answer.result >> 30 > 1:
             ua.StatusCode(ua.UInt32(answer.result)).check()
         if answer.ended is not None:

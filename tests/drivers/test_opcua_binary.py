@@ -1,5 +1,6 @@
 """The decoder of notifications against asyncua's encoder, and against bytes that are wrong."""
 
+import struct
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -121,6 +122,30 @@ def test_a_flipped_byte_is_read_or_refused_and_never_anything_else(place: int, b
     data[place % len(data)] = byte
     with suppress(binary.Malformed):
         binary.publish_response(bytes(data))
+
+
+def test_runs_of_every_length_are_read_as_one_by_one() -> None:
+    kinds = (ua.VariantType.Double, ua.VariantType.Int16, ua.VariantType.Boolean)
+    values = [
+        ua.DataValue(ua.Variant(number % 2, kind), SourceTimestamp=NOON if length % 2 else None)
+        for length in (1, 2, 3, 4, 5, 9, 40, 300)
+        for kind in kinds
+        for number in range(length)
+    ]
+    found = binary.publish_response(response(*values)).items
+    assert [(item[1], item[2]) for item in found] == [
+        (value.Value.VariantType.value, value.Value.Value) for value in values if value.Value is not None
+    ]
+    assert [item[4] for item in found] == [None if value.SourceTimestamp is None else NOON_TICKS for value in values]
+
+
+def test_a_notification_of_more_values_than_anyone_asked_for_is_refused_before_it_is_read() -> None:
+    data = response(ua.DataValue(ua.Variant(1.0)))
+    start = data.index(b"\x01\x00\x2b\x03")
+    many = struct.pack("<IBB?", 1, 1, 1, True) * (binary.MOST_ITEMS + 1)
+    body = struct.pack("<i", binary.MOST_ITEMS + 1) + many + struct.pack("<i", -1)
+    with pytest.raises(binary.Malformed, match="a notification of 500001 values"):
+        binary.publish_response(data[: start + 5] + struct.pack("<i", len(body)) + body + struct.pack("<ii", -1, -1))
 
 
 def test_values_that_are_nested_without_end_are_malformed() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -370,3 +371,25 @@ async def test_a_server_without_subscriptions_is_polled() -> None:
     async with asyncio.timeout(20):
         assert (await opened.read()).readings[0].value == 6.0
     await opened.close()
+
+
+async def test_a_huge_notification_of_one_server_lets_the_others_go_on() -> None:
+    two = struct.pack("<IBB?IBBb", 1, 1, 1, True, 2, 1, 2, 1)  # no two items are encoded alike
+    count = 150_000
+    data = publish_response(value(1.0))
+    start = data.index(b"\x01\x00\x2b\x03")
+    body = struct.pack("<i", 2 * count) + two * count + struct.pack("<i", -1)
+    opened = await connected(
+        data[: start + 5] + struct.pack("<i", len(body)) + body + struct.pack("<ii", -1, -1), timeout="30s"
+    )
+    loop, lags = asyncio.get_running_loop(), []
+    began = loop.time()
+    reading = asyncio.create_task(opened.read())
+    while not reading.done():
+        due = loop.time() + 0.005
+        await asyncio.wait({reading}, timeout=0.005)
+        lags.append(loop.time() - due)
+    took = loop.time() - began
+    assert len(reading.result().readings) == count
+    assert sum(lag > took / 3 for lag in lags) <= 1  # where all is handed over at once
+    assert len(lags) > 5
