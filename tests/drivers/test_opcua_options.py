@@ -79,11 +79,34 @@ def test_the_connection_is_signed_and_encrypted_unless_somebody_says_otherwise_t
         {"tags": {"total": TAG | {"type": "unit16"}}},
         {"tags": {"order": TAG | {"type": "string", "scale": 2.0}}},
         {"security": "maybe", "insecure": True},
+        {"security": {"policy": "Basic256"}},
+        {"url": None},
+        {"urls": ["opc.tcp://a", "opc.tcp://b"]},
+        {"url": None, "urls": ["opc.tcp://a", "http://b"]},
+        {"url": None, "urls": ["opc.tcp://a", "opc.tcp://a:4840"]},
+        {"identity": {}},
+        {"identity": {"username": "joe", "certificate": "joe.pem", "key": "joe.key"}},
+        {"identity": {"certificate": "joe.pem"}},
+        {"identity": {"certificate": "joe.pem", "key": "joe.key", "password": "x"}},
+        {"tags": {"total": TAG | {"field": "A..B"}}},
+        {"tags": {"total": TAG | {"index": -1}}},
     ],
 )
 def test_what_makes_no_sense_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         device(**settings)
+
+
+def test_servers_that_stand_in_for_each_other_are_all_named() -> None:
+    both = device(url=None, urls=["opc.tcp://a", "opc.tcp://b:4841"])
+    assert both.addresses == ("opc.tcp://a:4840", "opc.tcp://b:4841")
+    assert both.endpoint == "opc.tcp://a:4840, opc.tcp://b:4841"
+
+
+def test_a_part_of_a_value_is_reached_by_index_and_then_by_field() -> None:
+    tag = OpcuaTag(node="i=1", type="int16", index=3, field="Axes[1,2].Position")
+    assert tag.way == ((3,), "Axes", (1, 2), "Position")
+    assert OpcuaTag(node="i=1", type="int16", index=(1, 2)).way == ((1, 2),)
 
 
 def test_the_port_of_an_address_is_4840_unless_it_is_written() -> None:

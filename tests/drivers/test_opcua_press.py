@@ -37,7 +37,7 @@ def device(press: NodeOpcua, *names: str, queue: int | None = None, **settings: 
         for name in names or TYPES
     }
     return OpcuaDevice.model_validate(
-        {"url": press.url, "publishing": "50ms", "sampling": "20ms", "timeout": "2s", "tags": tags}
+        {"url": press.url, "publishing": "50ms", "sampling": "20ms", "timeout": "10s", "tags": tags}
         | (settings if "security" in settings else UNPROTECTED | settings)
     )
 
