@@ -73,7 +73,8 @@ RUNNING: dict[str, Page] = {
         "Nothing listens at the device's address",
         "The device answered that no program listens on the port, or the way to it is closed. Is the server "
         "switched on in the PLC (Modbus server, OPC UA server), is it the right port (502, 4840), and does a "
-        "firewall forbid it?",
+        "firewall forbid it? Of a serial line: the port is not there, is used by another program, or may not be "
+        "opened by the agent's user.",
     ),
     "C502": Page(
         "The device does not answer in time",
@@ -131,7 +132,9 @@ RUNNING: dict[str, Page] = {
     "C531": Page(
         "The Modbus unit does not answer",
         "The connection works but this unit gives no answer: a wrong unit number, or the device behind the "
-        "gateway is off. Units 0, 1 and 255 are worth a try for a device without a gateway.",
+        "gateway is off. Units 0, 1 and 255 are worth a try for a device without a gateway. If no unit of a serial "
+        "line answers: baud, parity and stop_bits in url, the two wires of RS-485 exchanged, or tcp:// where the "
+        "converter speaks rtu+tcp://.",
     ),
     "C599": Page(
         "The driver failed in a way it should not",
