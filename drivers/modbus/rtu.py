@@ -4,7 +4,8 @@ No transaction id tells a late answer from the answer to the next question; only
 question that was not answered leaves its unit in *doubt*:
 - The unit rests until `LONGEST` time-outs after the question. Its neighbours go on at once: an answer carries its
   unit, and a late one of a unit in doubt is known by it and dropped, which also ends the doubt.
-- Then the unit is asked for something of another length first (the *canary*); a late answer cannot fit it.
+- Then the unit is asked for something of another length first (the *canary*): no answer that may still come fits it,
+  and if it is not answered in time either, its own late answer fits nothing that is asked next.
 
 Noise is normal on a serial line. An answer is looked for in what has been heard, behind a few stray bytes if need be,
 and taken only with unit, function, length and checksum right. One whose checksum alone is wrong is asked for once
@@ -27,6 +28,8 @@ SETTLE = 0.02
 """Seconds of silence after noise before the next question."""
 _MOST_STRAY = 8
 """Bytes before an answer, as a driver makes that is switched on too early."""
+_MOST_DOUBTS = 16
+"""Lengths of questions without an answer that are remembered for a unit."""
 _MOST_HEARD = 512
 """Bytes without an answer in them; the longest frame has 256."""
 
@@ -35,18 +38,28 @@ class Doubts:
     """Of one line, over all its connections: what was asked of a unit without an answer, and until when it rests."""
 
     def __init__(self) -> None:
-        self._open: dict[int, tuple[Question, float]] = {}
+        self._open: dict[int, tuple[list[Question], float]] = {}
 
     def note(self, asked: Question, until: float) -> None:
-        """The first question of a unit stays: the canary that follows it is none whose answer matters."""
-        self._open[asked.unit] = (self.of(asked.unit) or asked, until)
+        known = self.of(asked.unit)
+        if all(_shape(each) != _shape(asked) for each in known):
+            known = [*known, asked][-_MOST_DOUBTS:]
+        self._open[asked.unit] = (known, until)
 
     def settle(self, unit: int) -> None:
         self._open.pop(unit, None)
 
-    def of(self, unit: int) -> Question | None:
-        known = self._open.get(unit)
-        return None if known is None else known[0]
+    def answered(self, asked: Question) -> None:
+        """A late answer has come; without another question in doubt the unit is as good as before."""
+        known, until = self._open[asked.unit]
+        known = [each for each in known if each is not asked]
+        if known:
+            self._open[asked.unit] = (known, until)
+        else:
+            self.settle(asked.unit)
+
+    def of(self, unit: int) -> list[Question]:
+        return self._open.get(unit, ([], 0.0))[0]
 
     def rest(self, unit: int) -> float:
         """Seconds; see `exchange.Medium`."""
@@ -54,7 +67,7 @@ class Doubts:
         return 0.0 if known is None else known[1] - asyncio.get_running_loop().time()
 
     def questions(self) -> list[Question]:
-        return [asked for asked, _ in self._open.values()]
+        return [asked for known, _ in self._open.values() for asked in known]
 
 
 class RtuTcpMedium:
@@ -104,8 +117,8 @@ class RtuConnection(asyncio.Protocol):
         answers = []
         for asked in questions:
             doubtful = self._doubts.of(asked.unit)
-            if doubtful is not None:
-                await self._ask(_canary(doubtful), limit)
+            if doubtful:
+                await self._ask(_canary(asked, doubtful), limit)
                 self._doubts.settle(asked.unit)
             answers.append(await self._ask(asked, limit))
         return answers
@@ -190,7 +203,7 @@ class RtuConnection(asyncio.Protocol):
 
     def _use(self, asked: Question, answer: Answer) -> None:
         if asked is not self._asked:
-            self._doubts.settle(asked.unit)
+            self._doubts.answered(asked)
         elif self._done is not None and not self._done.done():
             self._done.set_result(answer)
 
@@ -229,11 +242,21 @@ def _misfit(heard: bytearray, asked: Question) -> str:
     return "it is incomplete or damaged"
 
 
-def _canary(asked: Question) -> Question:
-    """A question to the same unit whose answer cannot be mistaken for that to `asked`: it has another length."""
+def _shape(asked: Question) -> tuple[int, int]:
+    """What an answer is known by, beside its unit."""
+    return asked.pdu[0], asked.size
+
+
+def _canary(asked: Question, doubtful: Sequence[Question]) -> Question:
+    """A question to the same unit whose answer can be mistaken neither for that to `asked` nor for one that may still
+    come: it has another length."""
     function, start, count = asked.pdu[0], asked.pdu[1:3], int.from_bytes(asked.pdu[3:5], "big")
     bits = function in (1, 2)
-    step = 8 if bits else 1
-    count = count - step if count > step else count + step
-    size = (count + 7) // 8 if bits else count * 2
-    return Question(asked.unit, bytes([function]) + start + count.to_bytes(2, "big"), size)
+    step, most = (8, 2000) if bits else (1, 125)
+    taken = {asked.size, *(each.size for each in doubtful)}
+    for away in range(1, most):
+        for other in (count - away * step, count + away * step):
+            size = (other + 7) // 8 if bits else other * 2
+            if 1 <= other <= most and size not in taken:
+                return Question(asked.unit, bytes([function]) + start + other.to_bytes(2, "big"), size)
+    raise AssertionError("there are more lengths than doubts")

@@ -178,14 +178,33 @@ async def test_a_unit_that_never_answered_is_asked_for_another_length_first():
         assert asked_at[1] - asked_at[0] >= LONGEST * 0.1 - 0.001
 
 
+async def test_a_canary_that_fails_too_is_followed_by_one_of_a_third_length():
+    """Its wrong answer looks like that to the question before, so one of its own length would prove nothing."""
+    answers = scripted(lambda asked: SILENCE, lambda asked: rtu(asked.reply(count=asked.count + 1)), right)
+    async with reached(answers, "tcp") as (peer, url):
+        drivers, options = Drivers(), device(url, tags={"number": {"holding": 7, "type": "uint32"}})
+        for _ in range(2):
+            with pytest.raises(DriverError):
+                await values(drivers, options)
+        assert await values(drivers, options) == [7 << 16 | 8]
+        assert [asked.count for asked in peer.asked] == [2, 1, 3, 2, 2]
+
+
 @pytest.mark.parametrize("function", [1, 2, 3, 4])
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 17, 125])
-def test_a_canary_is_of_another_length(function, count):
-    size = (count + 7) // 8 if function < 3 else count * 2
-    canary = _canary(Question(5, struct.pack(">BHH", function, 100, count), size))
-    assert canary.unit == 5
-    assert canary.size != size
-    assert 1 <= int.from_bytes(canary.pdu[3:], "big") <= 125
+def test_a_canary_is_of_another_length_than_all_that_may_still_be_answered(function, count):
+    def asking(count: int) -> Question:
+        size = (count + 7) // 8 if function < 3 else count * 2
+        return Question(5, struct.pack(">BHH", function, 100, count), size)
+
+    doubtful: list[Question] = []
+    for _ in range(12):
+        canary = _canary(asking(count), doubtful)
+        assert canary.unit == 5
+        assert canary.size not in {asking(count).size, *(each.size for each in doubtful)}
+        assert canary == asking(int.from_bytes(canary.pdu[3:], "big"))
+        assert 1 <= int.from_bytes(canary.pdu[3:], "big") <= (2000 if function < 3 else 125)
+        doubtful.append(canary)
 
 
 async def test_a_line_stuck_at_ff_costs_little_and_nobody_else():
