@@ -11,15 +11,15 @@ from drivers.base import Value
 from edge_agent.clock import SECOND, Instant
 from edge_agent.events.types import Raw, StateChanged
 from edge_agent.machine import downtime, firstout
-from edge_agent.machine.frame import Frame
 from edge_agent.machine.judging import in_mode, judge, supervise
 from edge_agent.machine.operations import Uncertain
 from edge_agent.machine.parts import Cause
 from edge_agent.machine.state import GROUPS, Candidate, Interval, Verdict, View, debounce
+from edge_agent.machine.telling import Telling
 from edge_agent.machine.times import later, seconds
 
 
-class Deciding(Frame):
+class Deciding(Telling):
     def _evaluate(self, at: Instant, basis: str, trigger: str, parts_before: int) -> None:
         how = self.plan.mapping
         if how is None:
