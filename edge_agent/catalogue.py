@@ -124,6 +124,12 @@ RUNNING: dict[str, Page] = {
         "The server knows neither this user nor its password, or allows no anonymous access. See identity of the "
         "device.",
     ),
+    "C521": Page(
+        "The PLC has no such node",
+        "The tag's node is not in the server: a misspelt name, or a program was downloaded in which it is called "
+        "something else. Names near to it follow in the tag's reason. The tag is BAD, the others go on, and it is "
+        "live within seconds of the node being there.",
+    ),
     "C522": Page(
         "The namespaces moved",
         "A PLC program was downloaded and the server's list of namespaces changed. The nodes are looked up again "

@@ -33,10 +33,10 @@ async def look(session: Session, wanted: Wanted) -> None:
     names = await _names(session)
     for tag, node in unknown.items():
         index = node.namespace if node.uri is None else wanted.namespaces.index(node.uri)
-        wanted.near[tag] = _words(str(node.identifier), names.get(index, {}))
+        wanted.near[tag] = words(str(node.identifier), names.get(index, {}))
 
 
-def _words(identifier: str, names: Mapping[str, str]) -> str:
+def words(identifier: str, names: Mapping[str, str]) -> str:
     """The fault of a tag whose node is unknown. `names`: identifier → browse name of what there is."""
     close = difflib.get_close_matches(identifier, names, n=3, cutoff=0.6)
     last = identifier.rpartition(".")[2].strip('"')

@@ -29,6 +29,7 @@ from drivers.errors import DriverError
 from drivers.modbus import faults
 from drivers.modbus.mbap import NoAnswer
 from drivers.modbus.options import ModbusDevice
+from drivers.opcua import near
 from drivers.opcua.failures import Failures
 from edge_agent.backoff import Backoff
 from edge_agent.catalogue import RUNNING, pages
@@ -84,6 +85,8 @@ FIXTURES |= {
     "C511": lambda _: of_status(StatusCodes.BadCertificateUriInvalid),
     "C512": lambda _: of_status(StatusCodes.BadSecurityChecksFailed),
     "C513": lambda _: of_status(StatusCodes.BadUserAccessDenied),
+    "C521": lambda _: DriverError(near.words("FaultCod", {"FaultCode": "FaultCode"}), code="C521",
+                                  reason="bad_quality"),
     "C522": lambda _: PRESS.lost("its namespaces have moved, as after a program download; the nodes are looked up "
                                  "again.", code="C522"),
     "C531": lambda _: faults.translate("oven-1", OVEN, NoAnswer(), (1,)),
