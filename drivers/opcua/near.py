@@ -14,6 +14,7 @@ from asyncua.ua.uaerrors import UaStatusCodeError
 from drivers.opcua.session import Session, node_id
 from drivers.opcua.wanted import UNKNOWN, Wanted
 
+CODE = "C521"
 LIMIT = 400
 """Requests of one walk."""
 _MOST_NAMES = 20_000
@@ -42,7 +43,7 @@ def words(identifier: str, names: Mapping[str, str]) -> str:
     last = identifier.rpartition(".")[2].strip('"')
     close += [known for known, name in names.items() if name == last and known not in close][: 3 - len(close)]
     found = ", ".join(f"s={name}" for name in close)
-    return f"{UNKNOWN}: C521, the PLC has no node s={identifier}" + (f"; near: {found}" if found else "")
+    return f"{UNKNOWN}: {CODE}, the PLC has no node s={identifier}" + (f"; near: {found}" if found else "")
 
 
 async def _names(session: Session) -> dict[int, dict[str, str]]:
