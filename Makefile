@@ -18,7 +18,7 @@ help:
 	@echo 'make demo     a simulated line, a broker and the agent, with live events'
 	@echo 'make test     everything that is checked: style, types, layers, tests'
 	@echo 'make check    style, types and layers only'
-	@echo 'make torture  the long forms of the crash and load tests'
+	@echo 'make torture  the long forms of the crash and load tests; ARGS=tests/delivery for a part'
 	@echo 'make bench    how fast it is, all figures of one run; ARGS="--only b" for a part'
 	@echo 'make wheel    dist/edge_agent-*.whl'
 	@echo 'make reference  docs/reference from the program itself; `make man` writes man pages to dist/man'
@@ -35,7 +35,7 @@ check: $(TEST_STAMP)
 	@$(BIN)/nox -s check
 
 torture: $(TEST_STAMP) system $(PEERS_STAMP)
-	@$(BIN)/nox -s torture
+	@$(BIN)/nox -s torture -- $(ARGS)
 
 bench: $(TEST_STAMP) system
 	@$(BIN)/python -m benchmarks $(ARGS)

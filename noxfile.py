@@ -37,15 +37,18 @@ LONG = {
     "EDGE_AGENT_BIT_FLIPS": "2000",
     "EDGE_AGENT_CRASH_POINTS": "2000",
     "EDGE_AGENT_DISK_FULL": "100",
+    "EDGE_AGENT_NETWORK_ROUNDS": "200",
     "EDGE_AGENT_TORTURE": "1",
 }
-"""What makes the tests long: damaged bits, kills at a write or sync, full disks; the rest knows one long form."""
+"""What makes the tests long: damaged bits, kills at a write or sync, full disks, bad networks; the rest knows
+one long form. A length that is in the environment holds."""
+LONG |= {name: os.environ[name] for name in LONG if name in os.environ}
 
 
 @nox.session
 def torture(session: nox.Session) -> None:
     """The long forms: more kills, more injected faults, longer outages. `-- tests/buffer` for a part of them."""
-    chosen = session.posargs or ("tests/buffer", "tests/drivers", "tests/e2e")
+    chosen = session.posargs or ("tests/buffer", "tests/delivery", "tests/drivers", "tests/e2e")
     session.run("python", "-m", "pytest", "-s", "-m", "torture", *chosen, env=LONG)
 
 
