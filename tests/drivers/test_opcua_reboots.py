@@ -126,7 +126,7 @@ async def test_every_tag_is_live_soon_after_each_reboot_and_nothing_is_counted_t
         shop, health, spec = Shop(), DeviceHealth(), Opcua()
         backoff = Backoff(100_000, SECOND, chance)
         collector = Collector(
-            "press", options, lambda: spec.open("press", options), shop, health, SystemClock(), backoff, tuple, "a1"
+            "press", options, lambda: spec.open("press", options), shop, health, SystemClock(), backoff, tuple
         )
         before = asyncio.all_tasks()
         running = asyncio.create_task(collector.run())

@@ -83,8 +83,9 @@ async def test_a_stop_while_the_agent_was_killed_is_told_once_with_the_right_tim
             assert "start_uncertain" not in stood[0]
             assert "end_uncertain" not in stood[0]
             gaps = [event["data"] for event in ledger.of("data.gap", "press-1")]
-            assert {gap["cause"] for gap in gaps} == {"agent_down"}
-            assert all(gap["history_recovered"] for gap in gaps)
+            off = [gap for gap in gaps if gap["cause"] == "agent_down"]
+            assert off
+            assert all(gap["history_recovered"] for gap in off)
             assert ledger.totals() == {"press-1": made}
         finally:
             await agent.kill()
