@@ -63,11 +63,12 @@ class Retained:
         self._dirty[snapshot.topic] = None
         self.changed.set()
 
-    def all_changed(self) -> None:
-        """A new connection: the broker may have lost them all."""
+    def all_changed(self) -> int:
+        """A new connection: the broker may have lost them all. How many they are."""
         self._dirty = dict.fromkeys(self._newest)
         if self._dirty:
             self.changed.set()
+        return len(self._dirty)
 
     def again(self, subject: str | None) -> int:
         """Send those of one asset once more, or all; how many they are."""

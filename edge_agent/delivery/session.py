@@ -26,6 +26,8 @@ PAGE = 500
 """Rows fetched at once."""
 AHEAD = 1000
 """Messages of a lane that the broker has and the MOM has not confirmed, at most."""
+EVENTS_A_SNAPSHOT = 3
+"""While events wait, a changed snapshot is sent after so many of them."""
 STALLED = 30 * SECOND
 """The MOM has not confirmed anything for so long although there is something: send it again."""
 
@@ -75,12 +77,14 @@ class Session:
         self._rejected: list[tuple[Stored, Rejected]] = []
         self._failure: PublishError | None = None
         self._snapshots_due = False
+        self._first_snapshots = 0
+        self._events_since = 0
 
     async def run(self) -> PublishError:
         """Send until something ends it, and return what."""
         lost = self._publisher.lost
         lost.add_done_callback(lambda _: self._wake.set())
-        self._retained.all_changed()
+        self._first_snapshots = self._retained.all_changed()
         self._snapshots_due = True
         while True:
             self._wake.clear()
@@ -167,6 +171,7 @@ class Session:
                 return
             for _ in range(min(publisher.window - self._in_flight, len(queue.page))):
                 stored = queue.page.popleft()
+                self._events_since = min(self._events_since + 1, publisher.window)
                 confirmation = publisher.publish(stored.message, replay=queue.late)
                 self._in_flight += 1
                 confirmation.add_done_callback(partial(self._done, stored))
@@ -197,7 +202,15 @@ class Session:
             confirmation.add_done_callback(partial(self._snapshot_done, message))
 
     def _send_snapshots(self) -> None:
+        """Those of the beginning go before everything else; later ones leave events the larger share of the line, or
+        many machines whose totals change all the time would keep them from being sent at all."""
         while self._snapshots_due and self._in_flight < self._publisher.window:
+            if self._first_snapshots > 0:
+                self._first_snapshots -= 1
+            elif any(queue.page or not queue.dry for queue in self._queues):
+                if self._events_since < EVENTS_A_SNAPSHOT:
+                    return
+                self._events_since -= EVENTS_A_SNAPSHOT
             snapshot = self._retained.take()
             if snapshot is None:
                 self._snapshots_due = False

@@ -98,3 +98,25 @@ async def test_a_change_is_published_and_a_flood_of_changes_once_in_a_while(tmp_
         async with Sink(broker.port, "ea/v1/s/#") as later:
             (snapshot,) = await later.wait_for(1)
         assert (snapshot.retained, snapshot.json["id"]) == (True, f"{EPOCH}.49")
+
+
+class Restless(Retained):
+    """Something has always changed, as with thousands of machines that count."""
+
+    def take(self) -> Message | None:
+        found = super().take()
+        if found is not None:
+            self._dirty[found.topic] = None
+        return found
+
+
+async def test_snapshots_that_change_all_the_time_do_not_keep_events_from_being_sent() -> None:
+    retained = Restless()
+    retained.observe([made("state.changed", 1), made("downtime.started", 2)])
+    async with hostile_broker() as broker:
+        outbox = await outbox_with([event(Lane.PRODUCTION, seq) for seq in range(1, 301)])
+        async with forwarding(outbox, broker.url, retained=retained) as running:
+            await running.drained()
+        sent = [one for one in broker.received if one.topic.rpartition("/")[2] != "status"]
+        until = max(index for index, one in enumerate(sent) if not one.retain)
+        assert sum(one.retain for one in sent[:until]) <= 2 + 300 // 3
