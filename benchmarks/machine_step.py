@@ -46,6 +46,7 @@ def _rate(machine: Machine, batch: Callable[[int], Batch], steps: int) -> tuple[
     state = machine.initial(Instant(_START, 0)).state
     readings, events, dumps, dumping = 0, 0, 0, 0.0
     prepared = [batch(number) for number in range(steps)]
+    calm_collector()
     begun = process_time()
     for number, one in enumerate(prepared):
         now = Instant(_START + number * 100_000, number * 100_000)

@@ -185,19 +185,26 @@ class Step(Sampling):
         decides = excuses = False
         parts = self._parts()
         heard, told = self.team.by_key, []
+        machine, before, essential = self.plan, self.held, plan.essential
+        state_keys, windows, roles, excusing = (
+            machine.state_keys,
+            machine.windows,
+            machine.roles,
+            machine.planned_when,
+        )
         for reading in moment.readings:
-            key = plan.essential[reading[0]]
-            old = (held or self.held).get(key)
+            key = essential[reading[0]]
+            old = (before if held is None else held).get(key)
             if (
                 old is not None
                 and old.stale is None
                 and old.value == reading[1]
                 and old.quality == reading[2]
-                and not self.plan.eager
+                and not machine.eager
             ):
                 continue
             if held is None:
-                held = dict(self.held)
+                held = dict(before)
             gap = covering(self.gaps, key) if self.gaps else None
             if gap is not None:
                 self._read_in_tag_gap(gap, key, held, reading, moment)
@@ -208,19 +215,19 @@ class Step(Sampling):
             held[key] = new
             if key in heard and (old is None or old.stale is not new.stale or old[:2] != new[:2]):
                 told.append(key)
-            decides = decides or key in self.plan.state_keys
-            excuses = excuses or (self.plan.planned_when is not None and key in self.plan.planned_when.tags)
-            if key in self.plan.windows:
-                span = self.plan.windows[key]
+            decides = decides or key in state_keys
+            excuses = excuses or (excusing is not None and key in excusing.tags)
+            if key in windows:
+                span = windows[key]
                 self.past = remember(self.past, key, span, moment.at.mono, new.value)
             if new.stale is not None:
                 continue
             self._hint(key, old, new)
-            if key in self.plan.factors:
+            if key in machine.factors:
                 factors.append(key)
-            if key in self.plan.roles and reading[2] is Quality.GOOD:
+            if key in roles and reading[2] is Quality.GOOD:
                 known = old is not None and old.quality is not Quality.UNCERTAIN
-                for group, member in self.plan.roles[key]:
+                for group, member in roles[key]:
                     counted.setdefault(group, {})[member] = new.value
                     since[member] = (old.stale or seen) if known and old is not None else None
         if held is None:
