@@ -163,7 +163,10 @@ class Backoff(Options):
     initial: Annotated[Duration, between("10ms", "1h")] = 1_000_000
     """Before the second attempt."""
     max: Annotated[Duration, between("10ms", "1h")] = 30_000_000
-    """The longest."""
+    """The longest, for a device that refuses the agent: login, certificate."""
+    silent: Annotated[Duration, between("10ms", "1h")] = 5_000_000
+    """The longest for a device that is off or cannot be reached, so that it is read soon after it is back; never more
+    than `max`."""
 
     @model_validator(mode="after")
     def _grows(self) -> "Backoff":

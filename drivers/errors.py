@@ -15,6 +15,12 @@ class DriverError(Exception):
         self.reason = reason
         self.native = native
 
+    @property
+    def silent(self) -> bool:
+        """The device is not there or not ready: it costs nothing to ask it again soon. Not so one that refuses us,
+        one whose answers make no sense, or a driver that fails."""
+        return self.reason != "auth" and self.code not in ("C509", "C599")
+
 
 class ConnectionLost(DriverError):
     """The connection is gone or can no longer be trusted: close, wait, open a new one."""

@@ -91,7 +91,7 @@ class Collector:
             if self._clock.now().mono - began > SETTLED:
                 self._backoff.reset()
             await self._down(lost)
-            await self._clock.sleep(self._backoff.next())
+            await self._clock.sleep(self._backoff.next(silent=lost.silent))
 
     async def _collect(self, driver: Driver) -> None:
         self._health.connects += 1

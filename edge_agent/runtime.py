@@ -267,7 +267,7 @@ class Agent:
             floor,
             self.health.devices[name],
             self._clock,
-            Backoff(options.backoff.initial, options.backoff.max, self._random),
+            Backoff(options.backoff.initial, options.backoff.max, self._random, silent=options.backoff.silent),
             affected,
         )
 

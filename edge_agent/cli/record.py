@@ -217,7 +217,8 @@ async def _directly(loaded: "Loaded", devices: Collection[str], sink: _Sink) -> 
     async with asyncio.TaskGroup() as group:
         for name in devices:
             options = loaded.config.devices[name]
-            backoff = Backoff(options.backoff.initial, options.backoff.max, chance)
+            waits = options.backoff
+            backoff = Backoff(waits.initial, waits.max, chance, silent=waits.silent)
             collector = Collector(
                 name, options, partial(drivers.open, name, options), sink, DeviceHealth(), clock, backoff, tuple
             )

@@ -16,7 +16,7 @@ from buffer.outbox import Message
 from edge_agent.delivery import refusals
 from edge_agent.delivery.login import Login
 from edge_agent.delivery.network import Events, Network, Outgoing
-from edge_agent.delivery.publisher import NotConnected, PublishError, Rejected
+from edge_agent.delivery.publisher import NotConnected, PublishError, Rejected, Silence
 
 CLOSE_LIMIT = 2.0
 """Seconds a clean disconnect may take."""
@@ -68,7 +68,7 @@ class Connection:
                 text = f"{broker} accepts connections but does not answer MQTT. Is it the broker's port?"
             else:
                 text = f"No answer from the broker {broker} in {self._login.limit:g} s."
-            self._lose(NotConnected(text, code="B605", native="no CONNACK"))
+            self._lose(Silence(text, code="B605", native="no CONNACK"))
             raise self.lost.result() from None
 
     def publish(self, message: Message, *, retain: bool, properties: Properties | None) -> "asyncio.Future[None]":
@@ -173,11 +173,11 @@ class Connection:
             return refusals.disconnected(self._goodbye, broker=login.broker, client_id=login.client_id)
         if not self._logged_in:
             version = "5; if not, set mqtt.protocol: 3.1.1" if login.v5 else "3.1.1"
-            return NotConnected(
+            return Silence(
                 f"{login.broker} closed the connection instead of answering. Does it speak MQTT {version}?",
                 code="B606",
             )
-        return NotConnected(f"The connection to the broker {login.broker} was lost.", code="B605")
+        return Silence(f"The connection to the broker {login.broker} was lost.", code="B605")
 
     def _check(self) -> None:
         """The oldest unconfirmed message decides whether the broker still confirms."""
@@ -193,7 +193,7 @@ class Connection:
             return
         waited = now - oldest.sent
         self._lose(
-            NotConnected(
+            Silence(
                 f"The broker {self._login.broker} has not confirmed a message in {waited:.0f} s.",
                 code="B605",
                 native="no PUBACK",

@@ -1,8 +1,8 @@
 """Keeps a connection to the broker and a session on it: connects, backs off, reports, says goodbye.
 
-What to do about a failure is in its name: `NotConnected` waits and tries again, `Rejected` sets one message aside
-and goes on (see `session`), `Forbidden` stops the sending and tries again slowly; so does a client id in use by
-two. Collecting and storing go on meanwhile.
+What to do about a failure is in its name: `Silence` tries again within seconds for as long as it takes,
+`NotConnected` waits longer each time, `Rejected` sets one message aside and goes on (see `session`), `Forbidden`
+stops the sending and tries again slowly; so does a client id in use by two. Collecting and storing go on meanwhile.
 
 It ends by cancellation: nothing new is sent, what is in flight gets two seconds to be confirmed, and the status
 is published as off line.
@@ -18,7 +18,16 @@ from typing import Protocol
 from buffer.outbox import Message, Outbox, Span
 from edge_agent.backoff import Backoff
 from edge_agent.clock import SECOND, Clock
-from edge_agent.delivery.publisher import Forbidden, NotConnected, Publisher, PublishError, Rejected
+from edge_agent.delivery.publisher import (
+    REFUSED_WAIT,
+    SILENT_WAIT,
+    Forbidden,
+    NotConnected,
+    Publisher,
+    PublishError,
+    Rejected,
+    Silence,
+)
 from edge_agent.delivery.retained import Retained
 from edge_agent.delivery.session import AHEAD, Session
 
@@ -32,6 +41,10 @@ PROGRESS_EVERY = 5.0
 """Seconds between two looks whether the MOM confirms."""
 SETTLED = 10 * SECOND
 """A connection that lived so long was a good one: the next wait starts small again."""
+UNDISTURBED = 300 * SECOND
+"""So long nobody else used our client id, and our login was good: the careful waits start small again."""
+AT_LEAST = 0.5
+"""Seconds between a failed attempt and the next, however long it took."""
 SUSPICIOUS = 3
 """So many connections in a row that the broker took and soon closed: somebody else may have the same client id."""
 
@@ -82,8 +95,9 @@ class Forwarder:
         self._presence = presence
         self._retained = retained
         self._listener = listener
-        self._backoff = Backoff(1 * SECOND, 60 * SECOND, random)
-        self._careful = Backoff(20 * SECOND, 60 * SECOND, random)
+        self._backoff = Backoff(1 * SECOND, REFUSED_WAIT, random, silent=SILENT_WAIT)
+        self._careful = Backoff(20 * SECOND, REFUSED_WAIT, random)
+        self._attempt_took = 0.0
         self._session: Session | None = None
         self._short_lived = 0
         self._reported: str | None = None
@@ -123,10 +137,13 @@ class Forwarder:
 
     async def _connect_and_send(self) -> PublishError:
         """One connection from birth to end; why it ended."""
+        began = self._clock.now().mono
         try:
             await self._publisher.connect(self._presence.will(), self._presence.birth())
         except PublishError as error:
+            self._attempt_took = (self._clock.now().mono - began) / SECOND
             return error
+        self._attempt_took = 0.0
         began = self._clock.now().mono
         session = Session(
             self._outbox,
@@ -143,13 +160,17 @@ class Forwarder:
             return await session.run()
         finally:
             self._session = None
-            if self._clock.now().mono - began > SETTLED:
-                self._short_lived = 0
-                self._backoff.reset()
-                self._careful.reset()
-            else:
-                self._short_lived += 1
+            self._note_life(self._clock.now().mono - began)
             await self._part(session)
+
+    def _note_life(self, lived: int) -> None:
+        if lived > SETTLED:
+            self._short_lived = 0
+            self._backoff.reset()
+        else:
+            self._short_lived += 1
+        if lived > UNDISTURBED:
+            self._careful.reset()
 
     async def _part(self, session: Session) -> None:
         """A connection that still works is left in order: confirmations first, then the farewell."""
@@ -164,8 +185,9 @@ class Forwarder:
         await session.settle()
 
     def _judge(self, error: PublishError) -> PublishError:
-        """Not every broker says that a session was taken over; two agents that take it in turns look like this."""
-        if error.code != "B605" or self._short_lived < SUSPICIOUS:
+        """With MQTT 3.1.1 no broker says that a session was taken over; two agents that take it in turns look like
+        this."""
+        if not isinstance(error, Silence) or self._publisher.says_why or self._short_lived < SUSPICIOUS:
             return error
         return NotConnected(
             f"{error} It took the connection and closed it {self._short_lived} times in a row: does another client "
@@ -176,8 +198,11 @@ class Forwarder:
 
     def _wait_after(self, error: PublishError) -> float:
         """Seconds until the next attempt."""
-        careful = isinstance(error, Forbidden) or error.code == "B604"
-        return (self._careful if careful else self._backoff).next()
+        if isinstance(error, Forbidden) or error.code == "B604":
+            return self._careful.next()
+        if isinstance(error, Silence):
+            return max(self._backoff.next(silent=True) - self._attempt_took, AT_LEAST)
+        return self._backoff.next()
 
     def _online(self) -> None:
         log.info("connected to the broker" if self._reported is None else "the broker is back")

@@ -22,7 +22,7 @@ from edge_agent.clock import SECOND, Clock
 from edge_agent.delivery import refusals
 from edge_agent.delivery.login import Login
 from edge_agent.delivery.network import Packed
-from edge_agent.delivery.publisher import NotConnected, PublishError
+from edge_agent.delivery.publisher import REFUSED_WAIT, SILENT_WAIT, NotConnected, PublishError, Silence
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Inbox:
         self._topics = topics
         self._take = take
         self._clock = clock
-        self._backoff = Backoff(1 * SECOND, 60 * SECOND, random)
+        self._backoff = Backoff(1 * SECOND, REFUSED_WAIT, random, silent=SILENT_WAIT)
         self._told: str | None = None
         self._renewed = asyncio.Event()
 
@@ -80,7 +80,7 @@ class Inbox:
             error = await self._until_renewed()
             if error is None:
                 continue
-            wait = self._backoff.next()
+            wait = self._backoff.next(silent=isinstance(error, Silence))
             level = logging.DEBUG if self._told == error.code else logging.WARNING
             self._told = error.code
             log.log(level, "%s No commands are received: %s Next attempt in %.0f s.", error.code, error, wait)
@@ -191,7 +191,7 @@ class _Line:
         self._tell(error)
 
     def _lost(self) -> PublishError:
-        return NotConnected(f"There is no connection to the broker {self._login.broker}.", code="B605")
+        return Silence(f"There is no connection to the broker {self._login.broker}.", code="B605")
 
     def _on_connect(
         self, client: Client, userdata: object, flags: ConnectFlags, reason: ReasonCode, properties: object

@@ -25,6 +25,9 @@ from edge_agent.delivery.login import Login
 
 _IDLE = 1.0
 """Seconds between two looks at the keep-alive when nothing happens."""
+REACH_LIMIT = 5.0
+"""Seconds that a TCP connection may take: a packet that got lost is sent again by the system after 1, 2, 4 s, so an
+attempt that waits for longer would notice later that the network is back than a new one."""
 _CHUNK = 1 << 16
 _NO_SESSION = b"\x05\x11\x00\x00\x00\x00"
 """CONNECT properties: session expiry interval 0."""
@@ -228,7 +231,8 @@ class _Client(Client):
     def _create_socket(self) -> "_Buffered":
         """paho's own leaves the socket open when the TLS handshake fails."""
         login = self._login
-        sock = socket.create_connection((login.host, login.port), timeout=login.limit)
+        sock = socket.create_connection((login.host, login.port), timeout=min(login.limit, REACH_LIMIT))
+        sock.settimeout(login.limit)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if login.tls is not None:
             try:

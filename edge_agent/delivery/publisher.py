@@ -1,9 +1,14 @@
 """What the forwarder needs of a broker connection: connect, publish in order, know when it is confirmed."""
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
 from buffer.outbox import Message
+from edge_agent.clock import SECOND
+
+REFUSED_WAIT: Final = 60 * SECOND
+SILENT_WAIT: Final = 4 * SECOND
+"""The longest waits between two attempts (µs): at a broker that refuses us, and at one that is `Silence`."""
 
 
 class PublishError(Exception):
@@ -17,6 +22,10 @@ class PublishError(Exception):
 
 class NotConnected(PublishError):
     """Keep the message, wait, connect again, send again."""
+
+
+class Silence(NotConnected):
+    """Nobody answers, or the line broke without a word: as `NotConnected`, and ask again within seconds."""
 
 
 class Rejected(PublishError):
@@ -33,6 +42,10 @@ class Publisher(Protocol):
     @property
     def window(self) -> int:
         """How many messages may be unconfirmed at once: min(configured, the broker's Receive Maximum)."""
+
+    @property
+    def says_why(self) -> bool:
+        """Whether the broker gives a reason when it ends a connection (MQTT 5): silence is then the network's."""
 
     @property
     def lost(self) -> "asyncio.Future[PublishError]":

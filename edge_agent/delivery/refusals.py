@@ -8,7 +8,7 @@ B608 commands may not be received.
 import socket
 import ssl
 
-from edge_agent.delivery.publisher import Forbidden, NotConnected, PublishError, Rejected
+from edge_agent.delivery.publisher import Forbidden, NotConnected, PublishError, Rejected, Silence
 
 _LOGIN = {0x86, 0x87, 0x8A, 0x8C}
 _SET_ASIDE = {
@@ -128,7 +128,8 @@ def unreachable(error: Exception, *, broker: str, ca_file: str | None) -> Publis
         return NotConnected(text, code="B602", native=native)
     if isinstance(error, ssl.SSLError):
         reason = getattr(error, "reason", None) or str(error)
-        return NotConnected(
+        kind = Silence if isinstance(error.__cause__, ConnectionError | TimeoutError) else NotConnected
+        return kind(
             f"No TLS connection with the broker {broker}: {reason}. Is this a TLS port, and does the broker want a "
             "client certificate (mqtt.cert_file, mqtt.key_file)?",
             code="B602",
@@ -144,7 +145,7 @@ def unreachable(error: Exception, *, broker: str, ca_file: str | None) -> Publis
         text = f"The connection to the broker {broker} failed: {error.strerror or error}."
     else:
         return NotConnected(f"The connection to the broker {broker} broke: {error!r}.", code="B606", native=native)
-    return NotConnected(text, code="B605", native=native)
+    return Silence(text, code="B605", native=native)
 
 
 def unusable_files(error: Exception, *, files: str) -> PublishError:

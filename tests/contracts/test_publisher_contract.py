@@ -11,7 +11,7 @@ from buffer.outbox import Lane, Message
 from config.model import Mqtt
 from edge_agent.clock import SystemClock
 from edge_agent.delivery.mqtt import MqttPublisher
-from edge_agent.delivery.publisher import NotConnected, Rejected
+from edge_agent.delivery.publisher import NotConnected, Rejected, Silence
 from edge_agent.demo.broker import LoopbackBroker
 from tests.servers_mqtt import Sink, mosquitto
 from tests.waiting import free_port
@@ -188,7 +188,7 @@ async def test_a_broker_that_ends_is_noticed(tmp_path: Path) -> None:
         await publisher.connect(WILL, BIRTH)
         await server.kill()
         lost = await publisher.lost
-        assert (lost.code, type(lost)) == ("B605", NotConnected)
+        assert (lost.code, type(lost)) == ("B605", Silence)
         with pytest.raises(NotConnected):
             await publisher.publish(message(1))
         await publisher.close()

@@ -30,11 +30,13 @@ class Script:
         self._at = 0
         self.over = asyncio.Event()
         self.told: list[Data] = []
+        self.waits: list[float] = []
 
     def now(self) -> Instant:
         return Instant(self._at, self._at)
 
-    async def sleep(self, seconds: float) -> None: ...
+    async def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
 
     async def connect(self) -> None: ...
 
@@ -59,8 +61,7 @@ class Script:
         self.told += data
 
 
-async def told(*said: tuple[float, Sequence[Reading] | Exception]) -> list[ConnectionChanged]:
-    script = Script(*said)
+async def played(script: Script, backoff: Backoff) -> None:
     collector = Collector(
         "press-1",
         OPTIONS,
@@ -68,13 +69,18 @@ async def told(*said: tuple[float, Sequence[Reading] | Exception]) -> list[Conne
         script,
         DeviceHealth(),
         script,
-        Backoff(SECOND, SECOND, random.Random(1)),
+        backoff,
         lambda: ("acme/sz1/hall/line1/press-1",),
     )
     running = asyncio.create_task(collector.run())
     await asyncio.wait_for(script.over.wait(), 20)
     running.cancel()
     await asyncio.wait([running])
+
+
+async def told(*said: tuple[float, Sequence[Reading] | Exception]) -> list[ConnectionChanged]:
+    script = Script(*said)
+    await played(script, Backoff(SECOND, SECOND, random.Random(1)))
     return [one for one in script.told if isinstance(one, ConnectionChanged)]
 
 
@@ -99,6 +105,31 @@ async def test_a_device_that_never_answered_is_down_and_has_no_last_good_time() 
 
     assert words([down]) == [("down", "refused", 3)]
     assert down.last_good_at is None
+
+
+@pytest.mark.parametrize(
+    ("error", "longest"),
+    [
+        (ConnectionLost("Nothing listens.", code="C501", reason="refused"), 5),
+        (ConnectionLost("No answer.", code="C502", reason="timeout"), 5),
+        (ConnectionLost("The name is unknown.", code="C503", reason="exception"), 5),
+        (ConnectionLost("No session left.", code="C505", reason="refused"), 5),
+        (ConnectionLost("The certificate is not believed.", code="C511", reason="auth"), 30),
+        (ConnectionLost("The login is refused.", code="C513", reason="auth"), 30),
+        (ConnectionLost("That makes no sense.", code="C509", reason="exception"), 30),
+        (ZeroDivisionError("a fault of the driver"), 30),
+    ],
+    ids=lambda value: getattr(value, "code", None),
+)
+async def test_a_device_that_is_away_is_asked_every_few_seconds_and_one_that_refuses_more_seldom(
+    error: Exception, longest: int
+) -> None:
+    script = Script(*[(0, error)] * 40)
+    waits = OPTIONS.backoff
+
+    await played(script, Backoff(waits.initial, waits.max, random.Random(1), silent=waits.silent))
+
+    assert longest / 2 <= min(script.waits[8:]) <= max(script.waits) <= longest
 
 
 async def test_a_fault_of_the_driver_itself_is_an_exception_and_named() -> None:
