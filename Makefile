@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: help demo test check torture bench wheel reference man lock clean system
 
 help:
-	@echo 'make demo     a simulated line, a broker and the agent, with live events'
+	@echo 'make demo     a simulated line, a broker and the agent, with its page and live events'
 	@echo 'make test     everything that is checked: style, types, layers, tests'
 	@echo 'make check    style, types and layers only'
 	@echo 'make torture  the long forms of the crash and load tests; ARGS=tests/delivery for a part'

@@ -208,6 +208,12 @@ PAGES: dict[str, Page] = {
         "A certificate or key of the broker connection does not exist on this computer. Paths count from the folder "
         "of the configuration file. Fine on a desk; the agent will not reach the broker without it.",
     ),
+    "W120": Page(
+        "The page is open to the network",
+        "http.listen names another address than loopback and there is no token, so every computer that reaches this "
+        "one can read the machines' states, their counts and the addresses of the devices. Nothing can be changed "
+        "through the page. Give it a token, or listen on 127.0.0.1 and put a proxy with a login in front.",
+    ),
     "W206": Page(
         "A template that nobody uses",
         "No machine names this template, so most of it has not been checked.",

@@ -80,6 +80,20 @@ def topic(text: str) -> str:
     return text
 
 
+def is_loopback(host: str) -> bool:
+    """This computer and no other can connect to it."""
+    return host in ("localhost", "::1", "[::1]") or host.startswith("127.")
+
+
+def listening_address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not (colon and port.isascii() and port.isdigit() and 0 < int(port) < 65536 and host and host.strip() == host):
+        raise Problem("E301", f"'{text}' is no address and port to listen on", fix="listen: 127.0.0.1:8686")
+    if ":" in host.strip("[]") and not (host.startswith("[") and host.endswith("]")):
+        raise Problem("E301", "an IPv6 address stands in brackets", fix=f"listen: '[{host}]:{port}'")
+    return text
+
+
 def mqtt_version(value: object) -> object:
     return "5" if value == 5 and not isinstance(value, bool) else value
 
@@ -101,8 +115,7 @@ def check_broker(url: str, insecure: bool) -> None:
         raise Problem(
             "E301", "a broker's address ends after its port", fix=f"{parts.scheme}://{parts.netloc}", at=("url",)
         )
-    loopback = host == "localhost" or host == "::1" or host.startswith("127.")
-    if parts.scheme == "mqtt" and not loopback and not insecure:
+    if parts.scheme == "mqtt" and not is_loopback(host) and not insecure:
         raise Problem(
             "E310",
             "mqtt:// to another computer is readable by everyone on the network",

@@ -137,10 +137,11 @@ class _Loading:
         node = Map(items, self.root.span)
         site = {"enterprise": "enterprise", "site": "site", "area": "area"}
         fitted = Fitting(self.report, (), self.base_dir).fit(Config, node, given, spare={"version": 1, "site": site})
-        for name in ("mqtt", "devices", "machines", "templates"):
+        for name in ("mqtt", "http", "devices", "machines", "templates"):
             references.secrets_in_plain_text(self.report, self.root.get(name) or node, (name,))
         if fitted.value is not None:
             references.missing_files(self.report, fitted.value.mqtt, fitted.node)
+            references.open_page(self.report, fitted.value.http, fitted.node)
         return fitted
 
     def _section(self, name: str) -> Node | None:

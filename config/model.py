@@ -12,7 +12,19 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from config.calendar import CalendarOptions
 from config.counters import Counter
 from config.errors import Problem
-from config.kinds import File, Name, Options, Scalar, TagRef, check_broker, mqtt_version, time_zone, topic
+from config.kinds import (
+    File,
+    Name,
+    Options,
+    Scalar,
+    TagRef,
+    check_broker,
+    is_loopback,
+    listening_address,
+    mqtt_version,
+    time_zone,
+    topic,
+)
 from config.machine import (
     DowntimeOptions,
     MachineOptions,
@@ -34,6 +46,7 @@ __all__ = [
     "DeviceOptions",
     "DowntimeOptions",
     "File",
+    "Http",
     "MachineOptions",
     "Measurement",
     "Mode",
@@ -155,6 +168,21 @@ class Buffer(Options):
     """How long confirmed events stay, for `buffer replay`."""
     commit_interval: Annotated[Duration, between("1ms", "10s")] = 50_000
     """Longest wait for more events before they are written to disk together."""
+
+
+class Http(Options):
+    """The page for people at the machine, and figures for monitoring; it shows and changes nothing."""
+
+    listen: Annotated[str, AfterValidator(listening_address)] = "127.0.0.1:8686"
+    """Address and port; on another address than loopback everyone on the network can read it."""
+    token: Secret | str | None = Field(default=None, repr=False)
+    """Who asks must show it: `Authorization: Bearer TOKEN`, or `?token=TOKEN` in a browser. `{credential: NAME}`,
+    `{file: PATH}` or `{env: NAME}`; plain text draws a warning."""
+
+    @property
+    def is_open(self) -> bool:
+        """Other computers can read it without a token."""
+        return self.token is None and not is_loopback(self.listen.rpartition(":")[0])
 
 
 class Backoff(Options):
@@ -293,6 +321,8 @@ class Config(Options):
     site: Site
     mqtt: Mqtt = Mqtt.model_construct()
     buffer: Buffer = Buffer.model_construct()
+    http: Http | Literal[False] = Http.model_construct()
+    """`false` turns it off."""
     calendar: CalendarOptions | None = None
     """When production is planned; without it always."""
     devices: Mapping[Name, DeviceOptions]

@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, Literal
 
 from config.calendar import CalendarOptions
 from config.errors import Problem, did_you_mean, listed
 from config.fit import Fitted
-from config.model import DeviceOptions, MachineOptions, Mqtt, Test
+from config.model import DeviceOptions, Http, MachineOptions, Mqtt, Test
 from config.report import Path, Place, Report, at
 from config.sampling import too_slow
 from config.source import Span, is_secret
@@ -343,3 +343,15 @@ def missing_files(report: Report, mqtt: Mqtt, node: Map) -> None:
         if path is not None and not FilePath(path).is_file():
             problem = Problem("W112", f"there is no file {path}", why="paths count from the folder of this file")
             report.add(at(node, ("mqtt", name)), problem, ("mqtt", name))
+
+
+def open_page(report: Report, http: Http | Literal[False], node: Map) -> None:
+    """A warning where other computers can read the page without a token."""
+    if http and http.is_open:
+        problem = Problem(
+            "W120",
+            f"the page listens on {http.listen} without a token",
+            why="everyone on the network can read machines, counts and addresses",
+            fix="token: {file: PATH} beside it, or listen: 127.0.0.1:8686",
+        )
+        report.add(at(node, ("http", "listen")), problem, ("http", "listen"))

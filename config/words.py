@@ -117,7 +117,7 @@ def _quoted(value: bool | int | float) -> str:
 
 def allowed_words(expected: str) -> list[str]:
     """The words in pydantic's text `'a', 'b' or 'c'`."""
-    return re.findall(r"'([^']*)'", expected) or [expected]
+    return re.findall(r"'([^']*)'", expected) or [expected.lower() if expected in ("True", "False") else expected]
 
 
 def not_allowed(words: Sequence[str], path: Sequence[Any], value: Any) -> Problem:

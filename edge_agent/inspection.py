@@ -55,9 +55,10 @@ class Inspection:
         floor.watchers.append(self._watch)
 
     def commands(self) -> Mapping[str, Command]:
-        return {"status": self._status, "tail": self._tail, "values": self._values, "record": self._record}
+        return {"status": self.status, "tail": self._tail, "values": self._values, "record": self._record}
 
-    async def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
+    async def status(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        """Agent, devices, machines, broker and buffer as they are now."""
         now = self._clock.now()
         depth = await self._outbox.depth()
         return {

@@ -18,7 +18,9 @@ _RESTART: tuple[tuple[str, Callable[[Config], object]], ...] = (
     ("buffer", lambda config: config.buffer),
 )
 """Settings that hold for as long as the agent runs, and how they are read."""
-_SWITCHED = frozenset(("version", "agent", "site", "mqtt", "buffer", "calendar", "devices", "machines", "tests"))
+_SWITCHED = frozenset(
+    ("version", "agent", "site", "mqtt", "buffer", "http", "calendar", "devices", "machines", "tests")
+)
 """Sections that a reload knows."""
 
 
@@ -44,9 +46,12 @@ class Changes:
     devices: Named
     machines: Named
     broker: bool
+    page: bool = False
 
     def __bool__(self) -> bool:
-        return self.broker or any(named.changed or named.added or named.removed for named in self._each())
+        return (
+            self.broker or self.page or any(named.changed or named.added or named.removed for named in self._each())
+        )
 
     def told(self) -> str:
         """`2 machines changed (press-1, press-2), 1 device added (oven-1), the broker's connection is made anew`."""
@@ -58,6 +63,7 @@ class Changes:
             if names
         ]
         parts += ["the broker's connection is made anew"] if self.broker else []
+        parts += ["the page is opened anew"] if self.page else []
         return ", ".join(parts) or "nothing changed"
 
     def as_json(self) -> dict[str, Any]:
@@ -65,6 +71,7 @@ class Changes:
             "devices": {word: list(names) for word, names in self.devices._asdict().items()},
             "machines": {word: list(names) for word, names in self.machines._asdict().items()},
             "broker": "reconnects" if self.broker else "kept",
+            "page": "opened anew" if self.page else "kept",
         }
 
     def _each(self) -> tuple[Named, Named]:
@@ -87,7 +94,7 @@ def changes(old: Config, new: Config, uses: Mapping[str, Iterable[str]]) -> Chan
         return everywhere and old.machines[name] == new.machines[name] and moved.isdisjoint(uses[name])
 
     machines = _named(old.machines, new.machines, same)
-    return Changes(devices, machines, broker=old.mqtt != new.mqtt)
+    return Changes(devices, machines, broker=old.mqtt != new.mqtt, page=old.http != new.http)
 
 
 def _named(old: Mapping[str, Any], new: Mapping[str, Any], same: Callable[[str], bool]) -> Named:

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from buffer.outbox import Message, Outbox, OutboxError
 from buffer.sqlite import SqliteOutbox
 from config.load import Loaded
-from config.model import Config
+from config.model import Config, Http
 from config.secrets import resolve
 from drivers.registry import Drivers
 from edge_agent.administration import Administration
@@ -47,6 +47,7 @@ from edge_agent.storekeeping import Storekeeping
 from edge_agent.switching import Life, Switching
 from edge_agent.tasks import Collectors, Sending
 from edge_agent.time_server import is_synchronised
+from edge_agent.web.site import Site
 
 log = logging.getLogger(__name__)
 
@@ -167,6 +168,7 @@ class Agent:
             explanation = Explanation(self._running, self.health, floor, outbox, clock)
             administration = Administration(floor, outbox, retained, clock, lambda: sending.forwarder)
             downlink = Downlink(self._running, floor, administration, clock)
+            site = Site(self._running, inspection.status, clock, self._token)
             inbox = Inbox(
                 self._inbox_login, downlink.topics, downlink.take, clock, self._random, self.health.broker.listening
             )
@@ -183,7 +185,7 @@ class Agent:
                 ready()
                 try:
                     bounds = Bounds(floor, outbox, clock, config.buffer)
-                    await self._collect(stop, floor, heartbeat, bounds, sending, inbox, outbox.epoch)
+                    await self._collect(stop, floor, heartbeat, bounds, sending, inbox, site, outbox.epoch)
                     await self._last_words(floor, outbox, (clock.now().mono - began.mono) / 1e6)
                 finally:
                     await sending.end()
@@ -220,6 +222,7 @@ class Agent:
         bounds: Bounds,
         sending: Sending,
         inbox: Inbox,
+        site: Site,
         epoch: str,
     ) -> None:
         """Everything that makes events, until `stop` is set. Raises `OutboxError` when the buffer ends it."""
@@ -235,10 +238,11 @@ class Agent:
                     group.create_task(bounds.run(), name="bounds"),
                     group.create_task(sending.watch(), name="forwarder: watched"),
                     group.create_task(inbox.run(), name="inbox"),
+                    group.create_task(site.run(), name="page"),
                     group.create_task(self._switching.run(), name="reload"),
                 ]
                 secret = self._secret(self.config)
-                self._switching.life = Life(floor, collectors, sending, inbox, heartbeat, epoch, secret)
+                self._switching.life = Life(floor, collectors, sending, inbox, heartbeat, site, epoch, secret)
                 await stop.wait()
                 self._switching.life = None
                 async with self._switching.busy:
@@ -303,6 +307,10 @@ class Agent:
         """The broker's password. Raises Problem E313."""
         password = config.mqtt.password
         return None if password is None else resolve(password, base_dir=self._home)
+
+    def _token(self, http: Http) -> str | None:
+        """The token of the page. Raises Problem E313."""
+        return None if http.token is None else resolve(http.token, base_dir=self._home)
 
     def _inbox_login(self) -> Login:
         config = self.config

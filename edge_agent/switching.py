@@ -28,6 +28,7 @@ from edge_agent.machine.machine import Machine
 from edge_agent.reloading import Changes, Refused, changes
 from edge_agent.running import Running
 from edge_agent.tasks import Collectors, Sending
+from edge_agent.web.site import Site
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Life:
     sending: Sending
     inbox: Inbox
     heartbeat: Heartbeat
+    site: Site
     epoch: str
     secret: str | None
 
@@ -157,6 +159,8 @@ class Switching:
             await life.sending.replace(publisher)
         if publisher is not None or done.machines.added or done.machines.removed:
             life.inbox.renew()
+        if done.page:
+            life.site.renew()
         await life.heartbeat.beat()
         return done
 

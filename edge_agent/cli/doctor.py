@@ -53,7 +53,7 @@ def status_of(loaded: "Loaded") -> dict[str, Any] | None:
 
 def examined(loaded: "Loaded") -> list[Any]:
     """All findings."""
-    from edge_agent.cli.status import troubles
+    from edge_agent.attention import troubles
     from edge_agent.clock import SystemClock
     from edge_agent.upkeep.doctor import examine
 

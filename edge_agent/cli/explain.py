@@ -26,8 +26,8 @@ def register(app: typer.Typer) -> None:
         if CODE.fullmatch(what):
             _code(ui, what.upper())
             return
+        from edge_agent.attention import stamped
         from edge_agent.cli.running import onlooker, reached
-        from edge_agent.cli.status import stamped
 
         agent, _ = onlooker(ui, None)
         told: dict[str, Any] = reached(lambda: agent.ask("explain", what=what), invalid=ExitCode.USAGE)

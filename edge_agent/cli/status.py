@@ -5,16 +5,13 @@ from typing import Any
 
 import typer
 
+from edge_agent.attention import stamped, troubles
 from edge_agent.cli.command import Section, command
 from edge_agent.cli.exits import ExitCode, Stop
 from edge_agent.cli.loading import File
 from edge_agent.cli.ui import Ui
 
 _COLOURS = {"UP": "green", "DEGRADED": "yellow", "STALE": "yellow", "DOWN": "red", "FULL": "red"}
-_NEED_A_PERSON = ("DOWN", "STALE", "DEGRADED")
-NEARLY_FULL = 0.7
-SOON = 86_400
-"""Seconds until a buffer that fills is full: time enough for a person."""
 
 
 def register(app: typer.Typer) -> None:
@@ -35,38 +32,6 @@ def register(app: typer.Typer) -> None:
             ui.result("\n".join(screen(ui, told, wrong)))
         if wrong:
             raise Stop(ExitCode.PROBLEM)
-
-
-def stamped(told: Any, key: str = "") -> Any:
-    """The same with times, where they are UTC µs, as RFC 3339."""
-    if isinstance(told, Mapping):
-        return {name: stamped(value, name) for name, value in told.items()}
-    if isinstance(told, int) and (key == "since" or key.endswith("_at")):
-        from edge_agent.clock import rfc3339
-
-        return rfc3339(told)
-    return told
-
-
-def troubles(told: Mapping[str, Any]) -> list[str]:
-    """What needs a person, one sentence each."""
-    out = [
-        f"device {name} is {device['status']}"
-        for name, device in told["devices"].items()
-        if device["status"] in _NEED_A_PERSON
-    ]
-    if told["broker"]["status"] == "DOWN":
-        out.append("the broker is DOWN; events are kept in the buffer")
-    buffer = told["buffer"]
-    if buffer["full"]:
-        out.append("the buffer is FULL")
-    elif buffer["fill"] >= NEARLY_FULL:
-        out.append(f"the buffer is {buffer['fill']:.0%} full")
-    elif buffer["full_in_s"] is not None and buffer["full_in_s"] < SOON:
-        out.append("the buffer will be full within a day")
-    if buffer["dead"]:
-        out.append(f"the broker refused {buffer['dead']} messages for ever; they are kept aside")
-    return out
 
 
 def screen(ui: Ui, told: Mapping[str, Any], wrong: list[str]) -> list[str]:

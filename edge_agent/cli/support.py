@@ -36,9 +36,9 @@ def register(app: typer.Typer) -> None:
             entries["faults.txt"] = str(broken) + "\n"
             entries[f"config/{path.name}"] = _raw(path)
         if loaded is not None:
+            from edge_agent.attention import stamped
             from edge_agent.cli.config import shown
             from edge_agent.cli.doctor import examined, status_of
-            from edge_agent.cli.status import stamped
 
             for source in loaded.sources:
                 entries[f"config/{Path(source.file).name}"] = source.masked()

@@ -21,8 +21,9 @@ def register(app: typer.Typer) -> None:
     @command(app, section=Section.RUN, examples=["edge-agent top", "edge-agent top --every 5 -n 12"])
     def top(ui: Ui, file: File = None, every: Every = 1.0, count: Count = None) -> None:
         """The status screen, live, until Ctrl-C. Not on a terminal, or with -o json, one status after the other."""
+        from edge_agent.attention import stamped, troubles
         from edge_agent.cli.running import onlooker, reached
-        from edge_agent.cli.status import screen, stamped, troubles
+        from edge_agent.cli.status import screen
 
         agent, _ = onlooker(ui, file)
         live = not ui.json and ui.draws()

@@ -1,11 +1,12 @@
 """The demo's plant: the simulated stations behind real servers, and the cables between them and the agent."""
 
 import asyncio
+import socket
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from edge_agent.clock import SECOND, Clock
-from edge_agent.demo.cable import Cable
+from edge_agent.demo.cable import LOOPBACK, Cable
 from edge_agent.demo.line import Station, advance, oven, oven_registers, press, press_registers, trip
 from edge_agent.demo.oven import OvenServer
 from edge_agent.demo.press import PressServer
@@ -84,6 +85,14 @@ class Plant:
         """Machine → part → how many were made since the start."""
         stamped, baked = self.stations[PRESS], self.stations[OVEN]
         return {PRESS: {"total": stamped.made, "scrap": stamped.scrapped}, OVEN: {"good": baked.made}}
+
+
+def free_port(port: int) -> int:
+    """This port of loopback, or a free one where that is taken."""
+    for wanted in (port, 0):
+        with suppress(OSError), socket.create_server((LOOPBACK, wanted)) as found:
+            return int(found.getsockname()[1])
+    return port
 
 
 async def plug(target: int, port: int) -> Cable:

@@ -24,13 +24,14 @@ from edge_agent.control.server import ControlServer
 from edge_agent.demo.broker import LoopbackBroker
 from edge_agent.demo.cable import LOOPBACK
 from edge_agent.demo.place import default_folder, socket_of
-from edge_agent.demo.plant import OVEN, OVEN_PORT, PRESS, PRESS_PORT, Plant, plug
+from edge_agent.demo.plant import OVEN, OVEN_PORT, PRESS, PRESS_PORT, Plant, free_port, plug
 from edge_agent.demo.tally import Tally, parse
 from edge_agent.machine.expressions import names
 from edge_agent.runtime import Agent
 
 BROKER = "broker"
 BROKER_PORT = 1883
+PAGE_PORT = 8686
 CONFIG_NAME = "edge-agent.yaml"
 _START_LIMIT = 20.0
 """Seconds until the agent must have seen both machines."""
@@ -78,6 +79,7 @@ class _Session:
         self._plant = Plant(self._clock)
         self._tally = Tally()
         self._news = asyncio.Event()
+        self._page = f"{LOOPBACK}:{free_port(PAGE_PORT)}"
 
     async def run(self) -> bool:
         async with AsyncExitStack() as stack:
@@ -154,6 +156,7 @@ class _Session:
 
     def _write_config(self) -> Path:
         ports = {
+            f"{LOOPBACK}:{PAGE_PORT}": self._page,
             f"mqtt://{LOOPBACK}:{BROKER_PORT}": f"mqtt://{LOOPBACK}:{self._plant.cables[BROKER].port}",
             f"opc.tcp://{LOOPBACK}:{PRESS_PORT}": f"opc.tcp://{LOOPBACK}:{self._plant.cables[PRESS].port}",
             f"tcp://{LOOPBACK}:{OVEN_PORT}": f"tcp://{LOOPBACK}:{self._plant.cables[OVEN].port}",
@@ -177,6 +180,7 @@ class _Session:
             f"""
 A press (OPC UA) and an oven (Modbus) are running, and the agent reads them. Look at
   the events     mosquitto_sub -p {port} -t 'ea/v1/#' -v     (broker mqtt://{LOOPBACK}:{port})
+  the page       http://{self._page}/
   the agent      {command} -c {config} status
   its settings   {config}
 Try, from another terminal:

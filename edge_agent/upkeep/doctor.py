@@ -103,16 +103,19 @@ def _existing(folder: Path) -> Path:
 
 
 def _secrets(loaded: Loaded) -> Iterator[Finding]:
-    password = loaded.config.mqtt.password
-    if isinstance(password, Secret):
-        try:
-            resolve(password, base_dir=loaded.base_dir)
-        except Problem as problem:
-            mild = password.credential is not None and "CREDENTIALS_DIRECTORY" not in os.environ
-            state: Literal["warning", "problem"] = "warning" if mild else "problem"
-            yield Finding("secrets", state, f"mqtt.password: {problem.what}", problem.fix)
-            return
-    yield Finding("secrets", "ok", "every secret of the broker can be read")
+    http = loaded.config.http
+    wanted = {"mqtt.password": loaded.config.mqtt.password, "http.token": http.token if http else None}
+    sound = True
+    for name, secret in wanted.items():
+        if isinstance(secret, Secret):
+            try:
+                resolve(secret, base_dir=loaded.base_dir)
+            except Problem as problem:
+                sound = False
+                mild = secret.credential is not None and "CREDENTIALS_DIRECTORY" not in os.environ
+                yield Finding("secrets", "warning" if mild else "problem", f"{name}: {problem.what}", problem.fix)
+    if sound:
+        yield Finding("secrets", "ok", "every secret of the broker and the page can be read")
 
 
 def _certificates(loaded: Loaded, clock: Clock) -> Iterator[Finding]:

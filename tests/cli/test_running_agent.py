@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from edge_agent.attention import stamped, troubles
 from edge_agent.cli.exits import ExitCode
-from edge_agent.cli.status import screen, stamped, troubles
+from edge_agent.cli.status import screen
 from edge_agent.cli.ui import Ui
 
 from .conftest import program
