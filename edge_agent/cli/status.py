@@ -5,7 +5,6 @@ from typing import Any
 
 import typer
 
-from edge_agent.attention import stamped, troubles
 from edge_agent.cli.command import Section, command
 from edge_agent.cli.exits import ExitCode, Stop
 from edge_agent.cli.loading import File
@@ -18,6 +17,7 @@ def register(app: typer.Typer) -> None:
     @command(app, section=Section.RUN, examples=["edge-agent status", "edge-agent status -o json"])
     def status(ui: Ui, file: File = None) -> None:
         """Is everything all right? Devices, machines, broker, buffer. Exit code 3 when something needs a person."""
+        from edge_agent.attention import stamped, troubles
         from edge_agent.cli.running import onlooker, reached
 
         agent, loaded = onlooker(ui, file)

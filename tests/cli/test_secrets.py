@@ -106,7 +106,7 @@ def unseen(said: str, where: str) -> None:
 
 def broken() -> Iterator[tuple[str, str]]:
     """Faults around a secret: what is quoted of it, and what of its neighbours. (more, password)"""
-    yield f"http: {{token: {secret(17)}}}\n", "x"
+    yield f"http: {{token: {secret(17)}, listen: 1}}\n", "x"
     yield f"api_secret: {secret(18)}\n", "x"
     yield f"extra: {{password: [{secret(19)}, {{a: {secret(20)}}}]}}\n", "x"
     yield "", f"{{env: X, {secret(21)}: 1}}"
