@@ -40,6 +40,7 @@ class Script:
         self.most = most
         self.acknowledged: list[int | None] = []
         self.monitored: list[int] = []
+        self.items: list[ua.MonitoringParameters] = []
         self.wanted: ua.CreateSubscriptionParameters | None = None
         self.revised: dict[str, Any] = {}
         self.kept: dict[int, ua.DataValue] = {}
@@ -92,7 +93,8 @@ class Script:
     async def monitor(self, wanted: ua.CreateMonitoredItemsParameters) -> list[ua.MonitoredItemCreateResult]:
         if len(wanted.ItemsToCreate) > self.most:
             raise ua.uaerrors.BadTooManyOperations
-        self.monitored += [item.RequestedParameters.ClientHandle for item in wanted.ItemsToCreate]
+        self.items += [item.RequestedParameters for item in wanted.ItemsToCreate]
+        self.monitored += [item.ClientHandle for item in self.items[-len(wanted.ItemsToCreate) :]]
         made = [ua.MonitoredItemCreateResult(MonitoredItemId=number) for number, _ in enumerate(wanted.ItemsToCreate)]
         return made[self.forgotten :]
 
@@ -222,6 +224,12 @@ async def test_signs_of_life_are_asked_for_every_second_and_the_lifetime_is_thir
     assert slow.script.wanted is not None
     assert slow.script.wanted.RequestedMaxKeepAliveCount == 1
     assert slow.script.wanted.RequestedLifetimeCount == 3
+
+
+async def test_of_values_that_do_not_fit_the_queue_the_newest_stay() -> None:
+    """The last value of a counter says how much was made, whatever was dropped before it (Part 4, 7.21)."""
+    opened = await connected(tags=2, publishing="100ms", sampling="10ms")
+    assert [(item.DiscardOldest, item.QueueSize) for item in opened.script.items[-2:]] == [(True, 40)] * 2
 
 
 async def test_a_revised_interval_changes_how_signs_of_life_are_counted() -> None:
