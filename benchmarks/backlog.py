@@ -1,4 +1,4 @@
-"""(e): what a backlog costs: start, stop, memory and append rate with no rows waiting and with many; and (f): how many
+"""(e): what a backlog costs: start, stop, memory and append rate with no rows waiting and with many. (f): how many
 bytes reach the disk per event.
 """
 
@@ -78,12 +78,16 @@ async def backlog(rows: int, seconds: float) -> AsyncIterator[Figure]:
             await asyncio.gather(*(filling.append(GROUP) for _ in range(10)))
         yield Figure("e", "filled", rows / (time.perf_counter() - began), "rows/s", f"in groups of {GROUP}")
         full = await filling.rate(seconds)
-        size = sum(each.stat().st_size for each in Path(name).glob("buffer.db*"))
+        size = _size(Path(name))
         yield Figure("e", f"appends, {rows:,} waiting", full, "appends/s", f"{full / empty:.2f} of that at none")
         yield Figure("e", "disk per waiting event of 800 bytes", size / rows, "bytes")
         await filling.outbox.close()
         async for figure in _life(file, f"{rows:,} waiting"):
             yield figure
+
+
+def _size(folder: Path) -> int:
+    return sum(each.stat().st_size for each in folder.glob("buffer.db*"))
 
 
 async def _life(file: Path, waiting: str) -> AsyncIterator[Figure]:
