@@ -9,16 +9,17 @@ shrink until they take no longer than `commit_interval`: so long an append may f
 
 **No room.** On SQLITE_FULL or an I/O error the transaction is rolled back and its appends keep their place. In this
 order: the WAL is moved into the database, the limit follows the free space, the longest confirmed messages are
-removed, then those just confirmed. If that gives no room the appends wait, `full` is true, and the transaction is
-tried again after every confirmation and every `retry`. Reading and confirming go on. Nothing is lost, nothing
-exits.
+removed, then those just confirmed, then the ballast is given up. If that gives no room the appends wait, `full` is
+true, and the transaction is tried again after every confirmation, every `retry` and with every append that gives up
+others (`evict`). Reading and confirming go on. Nothing is lost, nothing exits.
+
+**Sending.** Before a message is given out for the first time the mark (see `mark`) is raised past it.
 
 **Damage.** A message that is not as it was written goes to the dead letters and is reported. If the file itself
 cannot be used any more every call raises S707 and the next `open` moves it aside.
 """
 
 import asyncio
-import shutil
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -28,8 +29,10 @@ from typing import Any, Final, Protocol
 
 from buffer import quarantine
 from buffer.ledger import Ledger, Refusal, Writing
-from buffer.outbox import Damaged, Lane, OutboxError, Room, Stored
+from buffer.mark import Mark, MarkFile
+from buffer.outbox import Damaged, Depth, Lane, OutboxError, Room, Stored
 from buffer.schema import Opened, is_damage, is_passing, open_database
+from buffer.space import Space
 from buffer.thread import DatabaseThread
 
 GROUP_ROWS: Final = 500
@@ -44,8 +47,6 @@ SHRINK_SLICE: Final = 1 << 20
 """Bytes: room for less than so much, or than a quarter of the file, is kept for new messages."""
 CROWDED: Final = 0.8
 """From this share of the room on confirmed messages are no longer kept."""
-RESERVE: Final = 16 << 20
-"""Bytes of the disk left for the WAL and for others; at most an eighth of what there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,12 @@ class Keeper:
         self._counting = False
         self._crowded = False
         self._slice = SLICE_ROWS
-        self._limit = 0
+        self._space = Space(settings.path, settings.max_size)
+        self._marks = MarkFile(settings.path)
+        self._marked = 0
         self._busy_turns = 0
+        self._stuck = False
+        """The last checkpoint found no room; tried again with the next timer."""
 
     @property
     def ledger(self) -> Ledger:
@@ -138,14 +143,25 @@ class Keeper:
             # Found behind the checks of the opening: once more, which moves it aside.
             quarantine.mark(self.settings.path)
             opened, ledger = self._opened()
+        except OutboxError as error:
+            if error.code != "S702" or not self._space.give_up_ballast():
+                raise
+            opened, ledger = self._opened()
         self._ledger = ledger
         self._counting = True
-        self._follow_free_space()
+        self._space.take_ballast()
+        self._space.follow(ledger.file)
         return opened, ledger.fresh, ledger.waiting
 
     def _opened(self) -> tuple[Opened, Ledger]:
         s = self.settings
-        opened = open_database(s.path, agent_id=s.agent_id, now=s.now, epoch=lambda before: s.epoch(s.now(), before))
+        opened = open_database(
+            s.path,
+            agent_id=s.agent_id,
+            now=s.now,
+            epoch=lambda before: s.epoch(s.now(), before),
+            mark=self._marks.read(),
+        )
         try:
             return opened, Ledger(opened, now=s.now)
         except BaseException:
@@ -162,6 +178,7 @@ class Keeper:
         # Without it the next start knows of no clean stop, and what was confirmed last is sent again.
         self._try(self._ledger.finish)
         self._ledger.close()
+        self._marks.close()
 
     def serve(self, jobs: Sequence[Job]) -> bool:
         """One turn: take the jobs, commit, answer; without jobs do one slice of idle work. True: call again."""
@@ -195,6 +212,7 @@ class Keeper:
             self._try(lambda: ledger.acknowledge(positions))
 
     def _due(self, what: str) -> None:
+        self._stuck = False
         if what == "flush":
             self._flush = True
         elif what == "tidy" and self._ledger is not None and self._error is None:
@@ -202,7 +220,8 @@ class Keeper:
 
     def _tidy(self) -> None:
         self._pruning = True
-        self._follow_free_space()
+        self._space.take_ballast()
+        self._space.follow(self.ledger.file)
         self._shrinking = self._is_large()
 
     def fail(self, jobs: Sequence[Job], error: BaseException) -> None:
@@ -229,10 +248,15 @@ class Keeper:
     def read(self, lane: Lane, after: int, limit: int) -> Sequence[Stored]:
         while True:
             page = self.ledger.read(lane, after, limit)
-            if not page.damaged:
+            if not page.damaged or not self._set_aside(page.damaged) or page.rows:
+                self._raise_mark(page.rows)
                 return page.rows
-            if not self._set_aside(page.damaged) or page.rows:
-                return page.rows
+
+    def _raise_mark(self, rows: Sequence[Stored]) -> None:
+        ledger = self.ledger
+        if rows and rows[-1].position > self._marked:
+            self._marks.raise_to(Mark(ledger.epoch, ledger.position))
+            self._marked = ledger.position
 
     def _set_aside(self, damaged: Sequence[Damaged]) -> bool:
         done = self._try(lambda: self.ledger.set_aside(damaged))
@@ -243,13 +267,14 @@ class Keeper:
     def room(self) -> Room:
         """The room that is left; where it is short, confirmed messages begin to go."""
         ledger = self.ledger
-        fill = self._fill()
-        kept = fill >= CROWDED and ledger.keeps
-        self._crowded = kept
-        return Room(fill, kept, self._limit < self.settings.max_size)
+        self._space.follow(ledger.file)
+        fill = self._space.fill(ledger.file)
+        self._crowded = fill >= CROWDED and ledger.keeps
+        waiting = sum(write.work.size for write in self._held if isinstance(write.work, Writing))
+        return Room(fill, self._space.limit, waiting, self._crowded, self._space.by_disk)
 
-    def _fill(self) -> float:
-        return self.ledger.file.used() / max(self._limit, 1)
+    def depth(self) -> Depth:
+        return self.ledger.depth(self._space.limit)
 
     # --- committing ---
 
@@ -263,15 +288,21 @@ class Keeper:
 
     def _group(self) -> list[Write]:
         """The oldest appends, up to `GROUP_ROWS` messages; one alone after a group that failed. What waits for room
-        goes together with the append that makes it."""
+        goes together with the append behind it that makes it."""
         group: list[Write] = []
-        evicting = self._full and any(isinstance(w.work, Writing) and w.work.evict for w in self._held)
+        making = -1
+        if self._full:
+            for index, write in enumerate(self._held):
+                if isinstance(write.work, Writing) and write.work.evict:
+                    making = index
         rows = 0
-        for write in self._held:
+        for index, write in enumerate(self._held):
             rows += len(write.work.messages) if isinstance(write.work, Writing) else 1
-            if group and (self._alone or (rows > GROUP_ROWS and not evicting)):
+            if group and (self._alone or (rows > GROUP_ROWS and index > making)):
                 break
             group.append(write)
+            if index == making:
+                break
         return group
 
     def _store(self, group: list[Write]) -> bool:
@@ -353,6 +384,8 @@ class Keeper:
 
     def _say_full(self, full: bool) -> None:
         self._full = full
+        if not full:
+            self._space.take_ballast()
         self.thread.call(self._listener.no_room, full)
 
     def _make_room(self) -> bool:
@@ -360,7 +393,7 @@ class Keeper:
         ledger = self.ledger
         if ledger.written and self._try(ledger.checkpoint):
             return True
-        if self._follow_free_space():
+        if self._space.follow(ledger.file):
             return True
         pruned = 0
 
@@ -370,21 +403,13 @@ class Keeper:
 
         if self._try(prune) and pruned:
             return True
-        return bool(ledger.acked) and self._try(lambda: ledger.store((), (), keep_sent=False))
-
-    def _follow_free_space(self) -> bool:
-        """Set the largest size of the file by `max_size` and the free space; whether it is larger than before."""
-        file = self.ledger.file
-        size = file.size()
-        try:
-            free = shutil.disk_usage(self.settings.path.parent).free
-        except OSError:
-            # Without an answer only `max_size` counts; a full disk still shows as SQLITE_FULL.
-            free = self.settings.max_size
-        reserve = min(RESERVE, (size + free) // 8)
-        before = self._limit
-        self._limit = file.limit(min(self.settings.max_size, size + max(free - reserve, 0)))
-        return before < self._limit
+        if ledger.acked and self._try(lambda: ledger.store((), (), keep_sent=False)):
+            return True
+        if not self._space.give_up_ballast():
+            return False
+        # First of all what it made free goes to the pages that the log holds for the end of the file.
+        self._try(ledger.checkpoint)
+        return True
 
     # --- idle work ---
 
@@ -395,8 +420,8 @@ class Keeper:
             return False
         self._busy_turns = self._busy_turns + 1 if busy else 0
         busy = busy and self._busy_turns % BUSY_TURNS != 0
-        if ledger.written >= (CHECKPOINT_NOW_BYTES if busy else CHECKPOINT_BYTES):
-            self._try(ledger.checkpoint)
+        if ledger.written >= (CHECKPOINT_NOW_BYTES if busy else CHECKPOINT_BYTES) and not self._stuck:
+            self._stuck = not self._try(ledger.checkpoint)
         elif busy:
             pass
         elif self._counting:
@@ -407,16 +432,15 @@ class Keeper:
             self._pruning = self._try(self._prune_slice) and self._pruning
         elif self._shrinking:
             self._shrinking = self._try(lambda: ledger.file.give_back(SHRINK_SLICE)) and self._is_large()
-        more = (
-            self._counting or self._crowded or self._pruning or self._shrinking or ledger.written >= CHECKPOINT_BYTES
-        )
+        large = ledger.written >= CHECKPOINT_BYTES and not self._stuck
+        more = self._counting or self._crowded or self._pruning or self._shrinking or large
         return more and self._error is None
 
     def _count_slice(self) -> None:
         self._counting = self.ledger.count()
 
     def _prune_for_room(self) -> None:
-        self._crowded = self.ledger.prune(None, SLICE_ROWS) > 0 and self._fill() >= CROWDED
+        self._crowded = self.ledger.prune(None, SLICE_ROWS) > 0 and self.room().kept
 
     def _is_large(self) -> bool:
         file = self.ledger.file

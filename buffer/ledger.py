@@ -38,6 +38,11 @@ class Writing(NamedTuple):
     states: Mapping[str, bytes]
     evict: Sequence[Span] = ()
 
+    @property
+    def size(self) -> int:
+        """Bytes of its bodies and states."""
+        return sum(len(message.body) for message in self.messages) + sum(map(len, self.states.values()))
+
 
 class Refusal(NamedTuple):
     """A message to be set aside: its position and why."""
@@ -56,7 +61,7 @@ class Ledger:
 
     def __init__(self, opened: Opened, *, now: Callable[[], int]) -> None:
         self._connection = opened.db.conn
-        self._epoch = opened.epoch
+        self.epoch = self._epoch = opened.epoch
         self._now = now
         self._last: dict[Key, int] = {}
         self._streams: dict[Key, int] = {}
@@ -79,12 +84,7 @@ class Ledger:
             self._last[(stream, epoch)] = last
         meta, _ = tables.read_meta(self._connection)
         self._stopped_clean = "clean_stop" in meta
-        highest = [int(meta.get("position_floor", "0"))]
-        for table in ("message", "dead"):
-            highest.append(self._one(f"SELECT max(position) FROM {table}") or 0)
-        for lane in Lane:
-            highest.append(self._one("SELECT max(position) FROM pending WHERE lane = ?", lane) or 0)
-        self._position = max(highest)
+        self._position = tables.highest_position(self._connection, meta)
         self._tally = tally.Tally(self._connection, self._position)
         self._rank = self._one("SELECT max(rank) FROM sent") or 0
         self._dead = self._one("SELECT count(*) FROM dead") or 0
@@ -104,6 +104,11 @@ class Ledger:
     def waiting(self) -> bool:
         """Whether there is anything to send."""
         return any(self._oldest(lane) is not None for lane in Lane)
+
+    @property
+    def position(self) -> int:
+        """The highest there is."""
+        return self._position
 
     @property
     def acked(self) -> int:
@@ -436,10 +441,10 @@ class Ledger:
         value: bytes = row[0]
         return value
 
-    def depth(self, max_size: int) -> Depth:
+    def depth(self, limit: int) -> Depth:
         oldest = [at for lane in Lane if (at := self._oldest(lane)) is not None]
         waiting = self._tally
-        return Depth(waiting.rows, waiting.bytes, min(oldest, default=None), self._dead, self.file.used() / max_size)
+        return Depth(waiting.rows, waiting.bytes, min(oldest, default=None), self._dead, self.file.used() / limit)
 
     def _oldest(self, lane: Lane) -> int | None:
         query = "SELECT position FROM pending WHERE lane = ? ORDER BY position LIMIT ?"
@@ -454,8 +459,8 @@ class Ledger:
 
     def checkpoint(self) -> None:
         """Move the WAL into the database, so that the WAL is used again from its start."""
-        self.written = 0
         self.file.checkpoint()
+        self.written = 0
 
     def close(self) -> None:
         self._connection.close()

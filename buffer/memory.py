@@ -1,6 +1,7 @@
 """The outbox without a disk: the same contract for `once` and for fast tests. What it holds ends with it."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -187,7 +188,8 @@ class MemoryOutbox:
         return sorted(found, key=lambda one: one.message.seq)[:limit]
 
     async def room(self) -> Room:
-        return Room((await self.depth()).fill, kept=False, disk=False)
+        waiting = sum(len(message.body) for each in self._waiting for message in each.messages)
+        return Room((await self.depth()).fill, self._max_size or sys.maxsize, waiting, kept=False, disk=False)
 
     async def depth(self) -> Depth:
         oldest = next((recorded_at for _, recorded_at in self._rows.values()), None)

@@ -60,7 +60,11 @@ class Room(NamedTuple):
     """How much room is left for new messages."""
 
     fill: float
-    """Share in use of what the file may grow to now, 0 to 1."""
+    """Share of `limit` in use."""
+    limit: int
+    """Bytes that the file may grow to now."""
+    waiting: int
+    """Bytes of the appends that wait for room."""
     kept: bool
     """Confirmed messages are still kept: they go first."""
     disk: bool
@@ -75,7 +79,7 @@ class Depth(NamedTuple):
     oldest_at: int | None
     dead: int
     fill: float
-    """Share of `max_size` in use by everything in the file, 0 to 1."""
+    """Share in use, by everything in the file, of what it may grow to now (`max_size` or less), 0 to 1."""
 
 
 class Kept(NamedTuple):

@@ -2,9 +2,9 @@
 
 Four outcomes. Refused (`OutboxError`, the file untouched): locked by another program, newer tables, not an
 outbox, no permission. Moved aside: a file that SQLite cannot read or that fails the check goes away under a time
-stamp together with its WAL, and a new database begins. New epoch in the same database: another agent id, or a
-small row (meta, stream, state, the newest message of a stream) that is not as it was written; rows still to be
-sent are sent under their old epoch. Continued: everything else, the ordinary start.
+stamp together with its WAL, and a new database begins. New epoch in the same database: another agent id, a small row
+(meta, stream, state, the newest message of a stream) that is not as it was written, or a database older than what was
+sent from it; rows still to be sent are sent under their old epoch. Continued: everything else, the ordinary start.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from typing import NamedTuple
 from sqlite_utils import Database
 
 from buffer import quarantine, tables
+from buffer.mark import Mark
 from buffer.outbox import OutboxError
 from buffer.record import as_written, fields_crc
 from buffer.wal import lost_commits, read_wal
@@ -45,7 +46,9 @@ class Opened(NamedTuple):
     quarantined: Path | None
     clean_stop: bool
     broken: str | None
-    """Why the numbers could not be continued in the same database, for the log."""
+    """Why this epoch began though there was one before, for the log."""
+    rolled_back: bool
+    """It began because the database was older than what was sent from it."""
 
 
 class _Damage(Exception):
@@ -71,8 +74,16 @@ def lenient(raw: bytes) -> str:
     return raw.decode(errors="replace")
 
 
-def open_database(path: Path, *, agent_id: str, now: Callable[[], int], epoch: Callable[[str | None], str]) -> Opened:
-    """Open or create the database at `path`. `epoch` makes a new epoch that sorts behind the one given.
+def open_database(
+    path: Path,
+    *,
+    agent_id: str,
+    now: Callable[[], int],
+    epoch: Callable[[str | None], str],
+    mark: Mark | None = None,
+) -> Opened:
+    """Open or create the database at `path`. `epoch` makes a new epoch that sorts behind the one given; `mark` says
+    how far messages of it have been sent.
 
     Raises `OutboxError`.
     """
@@ -83,10 +94,10 @@ def open_database(path: Path, *, agent_id: str, now: Callable[[], int], epoch: C
     try:
         quarantined = quarantine.resume(path, now()) if quarantine.is_marked(path) else None
         try:
-            opened = _open(path, agent_id, now, epoch, quarantined)
+            opened = _open(path, agent_id, epoch, quarantined, mark)
         except _Damage:
             quarantined = quarantine.begin(path, now())
-            opened = _open(path, agent_id, now, epoch, quarantined)
+            opened = _open(path, agent_id, epoch, quarantined, mark)
         quarantine.end(path)
     except OSError as error:
         raise OutboxError(
@@ -98,7 +109,7 @@ def open_database(path: Path, *, agent_id: str, now: Callable[[], int], epoch: C
 
 
 def _open(
-    path: Path, agent_id: str, now: Callable[[], int], epoch: Callable[[str | None], str], quarantined: Path | None
+    path: Path, agent_id: str, epoch: Callable[[str | None], str], quarantined: Path | None, mark: Mark | None
 ) -> Opened:
     connection: sqlite3.Connection | None = None
     try:
@@ -112,7 +123,7 @@ def _open(
             _create(db)
         else:
             _check(db, path)
-        opened = _begin(db, agent_id, epoch, quarantined, cut)
+        opened = _begin(db, agent_id, epoch, quarantined, cut, mark)
     except BaseException as error:
         if connection is not None:
             connection.close()
@@ -204,7 +215,12 @@ def _check(db: Database, path: Path) -> None:
 
 
 def _begin(
-    db: Database, agent_id: str, epoch: Callable[[str | None], str], quarantined: Path | None, cut: bool
+    db: Database,
+    agent_id: str,
+    epoch: Callable[[str | None], str],
+    quarantined: Path | None,
+    cut: bool,
+    mark: Mark | None,
 ) -> Opened:
     meta, bad_meta = tables.read_meta(db.conn)
     last_epoch = meta.get("epoch")
@@ -222,9 +238,16 @@ def _begin(
         broken = "the write-ahead log is damaged: committed messages are gone"
     else:
         broken = _broken_rows(db.conn, last_epoch)
+    rolled_back = broken is None and quarantined is None and _rolled_back(db.conn, meta, mark)
+    if rolled_back:
+        broken = "it is older than what was sent from it: was a copy or an image restored?"
     if last_epoch is None or broken is not None:
+        known = max((each for each in (last_epoch, mark and mark.epoch) if each is not None), default=None)
         prev = {} if last_epoch is None else last_numbers(db.conn, last_epoch)
-        last_epoch = _new_epoch(db.conn, agent_id, epoch(last_epoch), last_epoch, prev, quarantined)
+        notes = {"broken": broken, "rolled_back": "1" if rolled_back else None, "prev_epoch": known}
+        if quarantined is not None:
+            notes["quarantined"] = str(quarantined)
+        last_epoch = _new_epoch(db.conn, agent_id, epoch(known), notes, prev)
         clean = meta.get("clean_stop", "1") == "1"
         meta, _ = tables.read_meta(db.conn)
     else:
@@ -237,18 +260,27 @@ def _begin(
         prev_last_seq=json.loads(meta.get("prev_last_seq", "{}")),
         quarantined=None if moved is None else Path(moved),
         clean_stop=clean,
-        broken=broken,
+        broken=meta.get("broken"),
+        rolled_back="rolled_back" in meta,
     )
+
+
+def _rolled_back(connection: sqlite3.Connection, meta: Mapping[str, str], mark: Mark | None) -> bool:
+    """Whether more was sent than the database remembers. One that is gone remembers nothing."""
+    if mark is None:
+        return False
+    epoch = meta.get("epoch", "")
+    return mark.epoch > epoch or (mark.epoch == epoch and mark.position > tables.highest_position(connection, meta))
 
 
 def _new_epoch(
     connection: sqlite3.Connection,
     agent_id: str,
     new: str,
-    prev: str | None,
+    notes: Mapping[str, str | None],
     prev_last_seq: Mapping[str, int],
-    quarantined: Path | None,
 ) -> str:
+    """`notes`: rows of `meta` that hold until the next epoch."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         meta, _ = tables.read_meta(connection)
@@ -260,11 +292,10 @@ def _new_epoch(
             tables.put_meta(connection, "position_floor", meta["position_floor"])
         tables.put_meta(connection, "agent_id", agent_id)
         tables.put_meta(connection, "epoch", new)
-        if prev is not None:
-            tables.put_meta(connection, "prev_epoch", prev)
-            tables.put_meta(connection, "prev_last_seq", json.dumps(prev_last_seq))
-        if quarantined is not None:
-            tables.put_meta(connection, "quarantined", str(quarantined))
+        tables.put_meta(connection, "prev_last_seq", json.dumps(prev_last_seq))
+        for key, value in notes.items():
+            if value is not None:
+                tables.put_meta(connection, key, value)
         connection.execute("COMMIT")
     except BaseException:
         with contextlib.suppress(sqlite3.Error):

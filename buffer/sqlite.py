@@ -119,8 +119,13 @@ class SqliteOutbox:
 
     @property
     def broken(self) -> str | None:
-        """Why this `open` began a new epoch in an old database, for the log; None if it did not."""
-        return self._found.broken
+        """Why this epoch began though there was one before, for the log; None if it did not."""
+        return self._found.broken if self._fresh else None
+
+    @property
+    def rolled_back(self) -> bool:
+        """The database was found older than what was sent from it: numbers given meanwhile may be anywhere."""
+        return self._found.rolled_back if self._fresh else False
 
     @property
     def full(self) -> bool:
@@ -184,7 +189,7 @@ class SqliteOutbox:
         return await self._ask(Keeper.room)
 
     async def depth(self) -> Depth:
-        return await self._ask(lambda keeper: keeper.ledger.depth(keeper.settings.max_size))
+        return await self._ask(Keeper.depth)
 
     async def look(self, question: "Callable[[sqlite3.Connection], _T]") -> "_T":
         """The answer to a question that only reads, asked between two transactions; keep it short."""

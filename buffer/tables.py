@@ -6,10 +6,12 @@ sending and confirming never read the rest of the messages, however many there a
 """
 
 import sqlite3
+from collections.abc import Mapping
 
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
+from buffer.outbox import Lane
 from buffer.record import fields_crc
 
 SCHEMA = 1
@@ -45,6 +47,14 @@ def first(db: Database) -> None:
     ):
         db.execute(statement)
     put_meta(db.conn, "schema", "1")
+
+
+def highest_position(connection: sqlite3.Connection, meta: Mapping[str, str]) -> int:
+    """The highest position ever given in this database, whether its message is still here or not."""
+    queries = ["SELECT max(position) FROM message", "SELECT max(position) FROM dead"]
+    queries += [f"SELECT max(position) FROM pending WHERE lane = {lane:d}" for lane in Lane]
+    found = [connection.execute(query).fetchone()[0] for query in queries]
+    return max([int(meta.get("position_floor", "0")), *(each for each in found if isinstance(each, int))])
 
 
 def put_meta(connection: sqlite3.Connection, key: str, value: str) -> None:

@@ -32,7 +32,7 @@ from edge_agent.delivery.login import Login, login
 from edge_agent.delivery.mqtt import MqttPublisher
 from edge_agent.delivery.retained import Retained
 from edge_agent.downlink import Downlink
-from edge_agent.events.topics import agent_place
+from edge_agent.events.topics import AGENT_STREAM, agent_place
 from edge_agent.events.types import AgentStarted, AgentStopped, Data, DataLoss
 from edge_agent.explanation import Explanation
 from edge_agent.floor import STORED_AT, Floor, Observer
@@ -276,7 +276,7 @@ class Agent:
         )
 
     def _first_words(self, outbox: SqliteOutbox) -> list[Data]:
-        """`agent.started`; and where a damaged database was moved aside, that nobody knows what it held."""
+        """`agent.started`; and where the numbers of before cannot be continued, that nobody knows what is lost."""
         fresh = outbox.fresh
         started = AgentStarted(
             version=VERSION,
@@ -285,21 +285,21 @@ class Agent:
             prev_epoch=outbox.prev_epoch if fresh else None,
             prev_last_seq=dict(outbox.prev_last_seq) or None if fresh else None,
         )
-        if outbox.quarantined is None and (outbox.broken is None or not fresh):
-            return [started]
-        if outbox.quarantined is None:
+        if outbox.quarantined is not None:
+            log.warning("the buffer was damaged; it is kept as %s and a new one is begun", outbox.quarantined)
+        elif outbox.broken is not None:
             log.warning("the buffer begins a new epoch: %s", outbox.broken)
         else:
-            log.warning("the buffer was damaged; it is kept as %s and a new one is begun", outbox.quarantined)
+            return [started]
         lost = [
             DataLoss(
-                lost_stream=f"{name}.p",
-                lost_epoch="unknown",
+                lost_stream=stream,
+                lost_epoch=outbox.prev_epoch or "unknown",
                 extent="unknown",
-                cause="db_corrupt",
+                cause="rollback" if outbox.rolled_back else "db_corrupt",
                 policy="drop_oldest",
             )
-            for name in self.config.machines
+            for stream in (AGENT_STREAM, *(f"{name}.{lane}" for name in self.config.machines for lane in "pm"))
         ]
         return [started, *lost]
 

@@ -11,20 +11,25 @@ import logging
 
 from buffer.outbox import Lane, Outbox, OutboxError, Room
 from config.model import Buffer
-from edge_agent.clock import Clock
+from edge_agent.clock import SECOND, Clock
 from edge_agent.floor import Floor
 
 log = logging.getLogger(__name__)
 
 SHED_ABOVE = 0.85
 DROP_ABOVE = 0.95
+ROOM_AGAIN = 0.8
 """Shares of the room."""
 LOOK_EVERY = 1.0
-"""Seconds."""
-AGE_EVERY = 60
-"""Looks between two removals of what is too old."""
-STEP = 100
-"""One step gives up this part of `max_size`."""
+LOOK_AGAIN = 0.1
+"""Seconds between two looks, and while the room is short."""
+AGE_EVERY = 60 * SECOND
+"""Between two removals of what is too old."""
+STEP = 50
+"""One step gives up this part of the room."""
+ROOM_TO_SAY_SO = 64 << 10
+"""Bytes: a step that must make room at once makes it for what waits, as rows may need twice their bytes, and for the
+declaration."""
 DECLARATIONS = frozenset({"data.loss", "agent.started"})
 COUNTS = frozenset({"production.counted"})
 
@@ -42,11 +47,13 @@ class Bounds:
         self._unreadable = False
 
     async def run(self) -> None:
-        looks = 0
+        aged = None
         while True:
-            await self._look(with_age=looks % AGE_EVERY == 0)
-            looks += 1
-            await self._clock.sleep(LOOK_EVERY)
+            now = self._clock.now().mono
+            due = aged is None or now - aged >= AGE_EVERY
+            aged = now if due else aged
+            await self._look(with_age=due)
+            await self._clock.sleep(LOOK_AGAIN if self._short else LOOK_EVERY)
 
     async def _look(self, *, with_age: bool) -> None:
         """A disk that cannot be read at the moment is looked at again; one that is damaged ends it."""
@@ -64,21 +71,21 @@ class Bounds:
 
     async def make_room(self) -> None:
         """Give up what must go until the bounds hold or nothing is left that may go."""
-        step = max(self._options.max_size // STEP, 1)
         given = 0
         while True:
             room = await self._outbox.room()
             full = self._outbox.full
             if (room.fill < SHED_ABOVE or room.kept) and not full:
                 break
-            done = await self._give_up_oldest(room, full, step)
+            done = await self._give_up_oldest(room, full)
             if not done:
                 break
             given += done
-        self._say(given)
+        self._say(given, room.fill)
 
-    async def _give_up_oldest(self, room: Room, full: bool, step: int) -> int:
+    async def _give_up_oldest(self, room: Room, full: bool) -> int:
         """One step; how many messages went."""
+        step = room.limit // STEP if not full else room.limit // STEP + 2 * room.waiting + ROOM_TO_SAY_SO
         cause = "disk_full" if room.disk else "buffer_full"
         lanes = [(Lane.MEASUREMENT, "shed_measurements"), (Lane.HEALTH, self._options.when_full)]
         if self._options.when_full == "drop_oldest" and (full or room.fill >= DROP_ABOVE):
@@ -108,9 +115,10 @@ class Bounds:
             await self._floor.give_up(oldest, cause=cause, policy=policy)
         return sum(sum(each.types.values()) for each in oldest)
 
-    def _say(self, given: int) -> None:
+    def _say(self, given: int, fill: float) -> None:
         if given and not self._short:
             log.warning("S702 the buffer is nearly full: the oldest events are given up and declared")
-        elif not given and self._short:
+            self._short = True
+        elif self._short and fill < ROOM_AGAIN:
             log.info("the buffer has room again")
-        self._short = given > 0
+            self._short = False

@@ -3,6 +3,9 @@
 import asyncio
 import itertools
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +23,7 @@ from edge_agent.delivery.bounds import COUNTS, Bounds
 from edge_agent.delivery.retained import Retained
 from edge_agent.events.types import AgentStarted
 from edge_agent.floor import Floor
+from tests.programs import find_program
 
 AT = 1_772_414_047_250_000
 BODY = b"x" * 2000
@@ -50,6 +54,7 @@ class Clock(SystemClock):
         self.mono += micros
 
     async def sleep(self, seconds: float) -> None:
+        self.go_on(int(seconds * 1e6))
         await asyncio.sleep(0.001)  # noqa: TID251 - this is the test's clock
 
 
@@ -221,6 +226,22 @@ async def test_counts_that_are_given_up_leave_their_last_totals(tmp_path: Path) 
         await filled.floor.give_up(oldest, cause="buffer_full", policy="drop_oldest")
         (loss,) = await filled.losses()
         assert loss["totals_after"] == {"main": {"total": 9, "scrap": 1}, "second": {"total": 2}}
+
+
+@pytest.mark.needs("unshare", "mount")
+@pytest.mark.torture
+@pytest.mark.timeout(0 if "EDGE_AGENT_DISK_FULL" in os.environ else 120)
+def test_a_full_disk_ends_nothing_and_every_event_is_stored_or_declared(tmp_path: Path) -> None:
+    inside = f'{find_program("mount")} -t tmpfs -o size=6m tmpfs "$0" && exec "$@"'
+    namespace = [find_program("unshare"), "--map-root-user", "--mount", "sh", "-c", inside, str(tmp_path)]
+    allowed = subprocess.run([*namespace, "true"], capture_output=True, text=True, check=False)
+    if allowed.returncode:
+        pytest.skip(f"no file system of one's own can be mounted here: {allowed.stderr.strip()}")
+    times = os.environ.get("EDGE_AGENT_DISK_FULL", "1")
+    child = [sys.executable, "-m", "tests.delivery.disk_full_child", str(tmp_path), times]
+    out = subprocess.run([*namespace, *child], stdout=subprocess.PIPE, check=True).stdout
+    print(f"longest wait of an append: {float(out):.3f} s")  # noqa: T201 - the figure of the long form
+    assert float(out) < 10
 
 
 @pytest.mark.parametrize("lost", ["saw2.p", "saw2.m"])

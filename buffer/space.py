@@ -1,0 +1,93 @@
+"""How large the database may become: `max_size`, and what the disk has left for it.
+
+The limit follows the free space, so that the database stops before the disk does. Should others fill the disk all the
+same, not even a deletion can be committed, since it too goes through the write-ahead log: for that there is the
+ballast (`<database>.ballast`), real bytes that are given up then and taken again when there is room. Until then the
+database does not grow: what the ballast made free is for the log alone.
+"""
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from buffer.file import DatabaseFile
+
+RESERVE: Final = 16 << 20
+"""Bytes of the disk left for the WAL and for others; at most an eighth of what there is."""
+BALLAST: Final = 8 << 20
+"""Bytes; at most a sixteenth of `max_size` and an eighth of the free space."""
+BALLAST_LEAST: Final = 64 << 10
+_BLOCK: Final = bytes(1 << 16)
+
+
+class Space:
+    """Sizes are bytes."""
+
+    def __init__(self, database: Path, max_size: int) -> None:
+        self._folder = database.parent
+        self._ballast = database.with_name(database.name + ".ballast")
+        self._max_size = max_size
+        self._wanted = min(BALLAST, max_size // 16)
+        self._given_up = 0
+        self.limit = 0
+
+    @property
+    def by_disk(self) -> bool:
+        """The disk, not `max_size`, sets the limit."""
+        return self.limit < self._max_size
+
+    def fill(self, file: DatabaseFile) -> float:
+        """Share of the limit in use."""
+        return file.used() / max(self.limit, 1)
+
+    def follow(self, file: DatabaseFile) -> bool:
+        """Set the largest size of the file by `max_size` and the free space; whether it is larger than before."""
+        size, free, before = file.size(), self._free(), self.limit
+        growth = max(free - _reserve(size + free), 0) if self._ballast.exists() else 0
+        wanted = min(self._max_size, size + growth)
+        if wanted != before:
+            self.limit = file.limit(wanted)
+        return before < self.limit
+
+    def _free(self) -> int:
+        try:
+            return shutil.disk_usage(self._folder).free
+        except OSError:
+            # Without an answer only `max_size` counts; a full disk still shows as SQLITE_FULL.
+            return self._max_size
+
+    def take_ballast(self) -> None:
+        """If there is none and the disk has room for it: after it was given up, room as there was before."""
+        if self._ballast.exists():
+            return
+        size = min(self._wanted, self._free() // 8)
+        if size < max(BALLAST_LEAST, self._given_up):
+            return
+        try:
+            with self._ballast.open("wb") as file:
+                _allocate(file.fileno(), size)
+        except OSError:
+            self.give_up_ballast()
+
+    def give_up_ballast(self) -> bool:
+        """Whether there was one."""
+        with suppress(OSError):
+            self._given_up = self._ballast.stat().st_size
+            self._ballast.unlink()
+            return True
+        return False
+
+
+def _reserve(room: int) -> int:
+    return min(RESERVE, room // 8)
+
+
+def _allocate(handle: int, size: int) -> None:
+    """Blocks that are really the file's. Raises OSError."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(handle, 0, size)
+    else:
+        for _ in range(size // len(_BLOCK)):
+            os.write(handle, _BLOCK)
