@@ -149,7 +149,6 @@ class Keeper:
             opened, ledger = self._opened()
         self._ledger = ledger
         self._counting = True
-        self._space.take_ballast()
         self._space.follow(ledger.file)
         return opened, ledger.fresh, ledger.waiting
 
@@ -220,7 +219,6 @@ class Keeper:
 
     def _tidy(self) -> None:
         self._pruning = True
-        self._space.take_ballast()
         self._space.follow(self.ledger.file)
         self._shrinking = self._is_large()
 
@@ -384,8 +382,6 @@ class Keeper:
 
     def _say_full(self, full: bool) -> None:
         self._full = full
-        if not full:
-            self._space.take_ballast()
         self.thread.call(self._listener.no_room, full)
 
     def _make_room(self) -> bool:

@@ -43,7 +43,9 @@ class Space:
         return file.used() / max(self.limit, 1)
 
     def follow(self, file: DatabaseFile) -> bool:
-        """Set the largest size of the file by `max_size` and the free space; whether it is larger than before."""
+        """Set the largest size of the file by `max_size` and the free space, and take the ballast if it is missing;
+        whether it may be larger than before."""
+        self._take_ballast()
         size, free, before = file.size(), self._free(), self.limit
         growth = max(free - _reserve(size + free), 0) if self._ballast.exists() else 0
         wanted = min(self._max_size, size + growth)
@@ -58,12 +60,13 @@ class Space:
             # Without an answer only `max_size` counts; a full disk still shows as SQLITE_FULL.
             return self._max_size
 
-    def take_ballast(self) -> None:
-        """If there is none and the disk has room for it: after it was given up, room as there was before."""
+    def _take_ballast(self) -> None:
         if self._ballast.exists():
             return
-        size = min(self._wanted, self._free() // 8)
-        if size < max(BALLAST_LEAST, self._given_up):
+        free = self._free()
+        size = min(self._wanted, free // 8)
+        # What it made free itself is not room for it.
+        if size < BALLAST_LEAST or free < 2 * self._given_up:
             return
         try:
             with self._ballast.open("wb") as file:

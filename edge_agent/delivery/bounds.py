@@ -11,7 +11,7 @@ import logging
 
 from buffer.outbox import Lane, Outbox, OutboxError, Room
 from config.model import Buffer
-from edge_agent.clock import SECOND, Clock
+from edge_agent.clock import Clock
 from edge_agent.floor import Floor
 
 log = logging.getLogger(__name__)
@@ -20,11 +20,11 @@ SHED_ABOVE = 0.85
 DROP_ABOVE = 0.95
 ROOM_AGAIN = 0.8
 """Shares of the room."""
-LOOK_EVERY = 1.0
-LOOK_AGAIN = 0.1
-"""Seconds between two looks, and while the room is short."""
-AGE_EVERY = 60 * SECOND
-"""Between two removals of what is too old."""
+LOOK_EVERY = 10
+TURN = 0.1
+"""Seconds of a turn. Each sees whether appends wait for room, and so many later the fill is asked for."""
+AGE_EVERY = 600
+"""Turns between two removals of what is too old."""
 STEP = 50
 """One step gives up this part of the room."""
 ROOM_TO_SAY_SO = 64 << 10
@@ -47,13 +47,12 @@ class Bounds:
         self._unreadable = False
 
     async def run(self) -> None:
-        aged = None
+        turn = 0
         while True:
-            now = self._clock.now().mono
-            due = aged is None or now - aged >= AGE_EVERY
-            aged = now if due else aged
-            await self._look(with_age=due)
-            await self._clock.sleep(LOOK_AGAIN if self._short else LOOK_EVERY)
+            if turn % LOOK_EVERY == 0 or self._short or self._outbox.full:
+                await self._look(with_age=turn % AGE_EVERY == 0)
+            turn += 1
+            await self._clock.sleep(TURN)
 
     async def _look(self, *, with_age: bool) -> None:
         """A disk that cannot be read at the moment is looked at again; one that is damaged ends it."""

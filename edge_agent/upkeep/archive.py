@@ -24,7 +24,7 @@ from config.yaml12 import Map, Scalar
 from edge_agent.upkeep.doctor import pki_folders
 
 FORMAT = 1
-_BUFFER = ("", "-wal")
+_BUFFER = ("", "-wal", ".mark")
 """Ends of the names of the buffer's files."""
 
 

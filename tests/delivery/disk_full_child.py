@@ -23,7 +23,7 @@ from edge_agent.floor import Floor
 from tests.buffer.disk_full_child import fill
 
 STREAM = "press07.p"
-EVENTS = 300
+EVENTS = 120
 """Stored while the disk is full: more than the database holds."""
 _CONFIG = """\
 version: 1
@@ -87,7 +87,7 @@ async def main(folder: Path, times: int) -> None:
     plant = Plant(outbox)
     without_ballast = 0
     for _ in range(times):
-        await plant.store(10)
+        await plant.store(60)
         fill(folder / "filler")
         await plant.store(EVENTS)
         without_ballast += not (folder / "buffer.db.ballast").exists()
