@@ -39,6 +39,7 @@ GROUP_ROWS: Final = 500
 CHECKPOINT_BYTES: Final = 4 << 20
 CHECKPOINT_NOW_BYTES: Final = 16 << 20
 """Written since the last checkpoint: done in the next idle moment, or without waiting for one."""
+LOG_LEAST: Final = 64 << 10
 SLICE_ROWS: Final = 500
 BUSY_TURNS: Final = 50
 """Without an idle moment one slice of idle work is done after so many turns."""
@@ -416,7 +417,7 @@ class Keeper:
             return False
         self._busy_turns = self._busy_turns + 1 if busy else 0
         busy = busy and self._busy_turns % BUSY_TURNS != 0
-        if ledger.written >= (CHECKPOINT_NOW_BYTES if busy else CHECKPOINT_BYTES) and not self._stuck:
+        if ledger.written >= self._log_limit(busy) and not self._stuck:
             self._stuck = not self._try(ledger.checkpoint)
         elif busy:
             pass
@@ -428,9 +429,13 @@ class Keeper:
             self._pruning = self._try(self._prune_slice) and self._pruning
         elif self._shrinking:
             self._shrinking = self._try(lambda: ledger.file.give_back(SHRINK_SLICE)) and self._is_large()
-        large = ledger.written >= CHECKPOINT_BYTES and not self._stuck
+        large = ledger.written >= self._log_limit(busy) and not self._stuck
         more = self._counting or self._crowded or self._pruning or self._shrinking or large
         return more and self._error is None
+
+    def _log_limit(self, busy: bool) -> int:
+        most = max(self._space.log_limit, LOG_LEAST)
+        return min(CHECKPOINT_NOW_BYTES, most) if busy else min(CHECKPOINT_BYTES, most // 2)
 
     def _count_slice(self) -> None:
         self._counting = self.ledger.count()

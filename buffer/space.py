@@ -3,7 +3,8 @@
 The limit follows the free space, so that the database stops before the disk does. Should others fill the disk all the
 same, not even a deletion can be committed, since it too goes through the write-ahead log: for that there is the
 ballast (`<database>.ballast`), real bytes that are given up then and taken again when there is room. Until then the
-database does not grow: what the ballast made free is for the log alone.
+database does not grow: what the ballast made free is for the log alone, and for the pages that the log holds for the
+end of the file, which are never more than that (see `log_limit`): else the log could not be emptied on a full disk.
 """
 
 import os
@@ -16,7 +17,7 @@ from buffer.file import DatabaseFile
 
 RESERVE: Final = 16 << 20
 """Bytes of the disk left for the WAL and for others; at most an eighth of what there is."""
-BALLAST: Final = 8 << 20
+BALLAST: Final = 32 << 20
 """Bytes; at most a sixteenth of `max_size` and an eighth of the free space."""
 BALLAST_LEAST: Final = 64 << 10
 _BLOCK: Final = bytes(1 << 16)
@@ -30,13 +31,19 @@ class Space:
         self._ballast = database.with_name(database.name + ".ballast")
         self._max_size = max_size
         self._wanted = min(BALLAST, max_size // 16)
-        self._given_up = 0
+        self._held = 0
+        """Size of the ballast, or of the last one."""
         self.limit = 0
 
     @property
     def by_disk(self) -> bool:
         """The disk, not `max_size`, sets the limit."""
         return self.limit < self._max_size
+
+    @property
+    def log_limit(self) -> int:
+        """Bytes that may be written to the log before it must be moved into the file. Rows take up to twice theirs."""
+        return self._held // 2
 
     def fill(self, file: DatabaseFile) -> float:
         """Share of the limit in use."""
@@ -47,7 +54,7 @@ class Space:
         whether it may be larger than before."""
         self._take_ballast()
         size, free, before = file.size(), self._free(), self.limit
-        growth = max(free - _reserve(size + free), 0) if self._ballast.exists() else 0
+        growth = max(free - _reserve(size + free), 0) if self._ballast_there() else 0
         wanted = min(self._max_size, size + growth)
         if wanted != before:
             self.limit = file.limit(wanted)
@@ -61,24 +68,33 @@ class Space:
             return self._max_size
 
     def _take_ballast(self) -> None:
-        if self._ballast.exists():
+        if self._ballast_there():
             return
         free = self._free()
         size = min(self._wanted, free // 8)
-        # What it made free itself is not room for it.
-        if size < BALLAST_LEAST or free < 2 * self._given_up:
+        # What it made free itself is not room for it, or it would be given up and taken for ever.
+        if size < BALLAST_LEAST or free < 2 * self._held:
             return
         try:
             with self._ballast.open("wb") as file:
                 _allocate(file.fileno(), size)
+            self._held = size
         except OSError:
-            self.give_up_ballast()
+            with suppress(OSError):
+                self._ballast.unlink()
 
     def give_up_ballast(self) -> bool:
-        """Whether there was one."""
+        """Whether there was one and the disk really is full; a database that is as large as it may be needs none."""
+        if not self._ballast_there() or self._free() >= self._held:
+            return False
         with suppress(OSError):
-            self._given_up = self._ballast.stat().st_size
             self._ballast.unlink()
+            return True
+        return False
+
+    def _ballast_there(self) -> bool:
+        with suppress(OSError):
+            self._held = self._ballast.stat().st_size
             return True
         return False
 
