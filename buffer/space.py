@@ -42,7 +42,7 @@ class Space:
 
     @property
     def log_limit(self) -> int:
-        """Bytes that may be written to the log before it must be moved into the file. Rows take up to twice theirs."""
+        """Bytes that may be written to the log before it is moved into the file, as rows take up to twice theirs."""
         return self._held // 2
 
     def fill(self, file: DatabaseFile) -> float:
