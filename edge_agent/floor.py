@@ -149,6 +149,10 @@ class Floor:
         machines = self._by_device.get(batch.device, ())
         await self._commit([(m, m.step(self._states[m.name], batch, now)) for m in machines], now)
 
+    def using(self, device: str) -> list[str]:
+        """Names of the machines that use tags of the device."""
+        return [machine.name for machine in self._by_device.get(device, ())]
+
     def unseen(self, device: str) -> int | None:
         """Since when some machine knows nothing of the device, UTC µs."""
         machines = self._by_device.get(device, ())

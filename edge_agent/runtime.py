@@ -261,8 +261,8 @@ class Agent:
         options = self.config.devices[name]
 
         def affected() -> tuple[str, ...]:
-            using = [machine.name for machine in floor.machines.values() if name in machine.devices]
-            return tuple(self.config.subject(machine) for machine in using if machine in self.config.machines)
+            using = [machine for machine in floor.using(name) if machine in self.config.machines]
+            return tuple(self.config.subject(machine) for machine in using)
 
         return Collector(
             name,
