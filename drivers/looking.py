@@ -69,17 +69,25 @@ class Answered(NamedTuple):
     details: Mapping[str, Any]
 
 
-Told = Callable[[str], None]
-"""Takes a line of progress."""
+class Asking(NamedTuple):
+    """How a stranger is asked. `limit`: seconds for one answer. `units`: of a line with several devices."""
+
+    limit: float
+    units: Sequence[int] = ()
+    told: Callable[[str], None] = lambda _: None
+    """Takes a word of progress."""
 
 
 @runtime_checkable
 class Discoverer(Protocol):
-    """A `DriverSpec` that can find out what answers at an address. It contacts that address and no other one."""
+    """A `DriverSpec` that can find out what answers at an address. It contacts that address and no other one, and
+    writes nothing."""
 
     @property
-    def port(self) -> int:
-        """Where its protocol is usually found."""
+    def schemes(self) -> Mapping[str, int]:
+        """Of its addresses, the plainest first, with the port at which its protocol is usually found; 0 for a line
+        without ports."""
 
-    async def discover(self, host: str, port: int, told: Told, **wanted: Any) -> Answered | None:
-        """None if something else answers there. Raises `DriverError` if nothing does."""
+    async def discover(self, url: str, asking: Asking) -> Answered | None:
+        """None if something else listens there. Raises `DriverError` if nothing does, ValueError for an address
+        that is none."""

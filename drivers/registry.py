@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 import drivers
 from config.model import DeviceOptions
 from drivers.base import Driver, DriverSpec
+from drivers.looking import Discoverer
 
 GROUP = "edge_agent.drivers"
 
@@ -46,6 +47,15 @@ class Drivers:
         if spec is None:
             raise KeyError(options.driver)
         return spec.open(name, options)
+
+    def discoverers(self) -> dict[str, Discoverer]:
+        """The drivers that can find out what answers at an address, by name."""
+        found: dict[str, Discoverer] = {}
+        for name in sorted(self._finders):
+            spec: object = self._find(name)
+            if isinstance(spec, Discoverer):
+                found[name] = spec
+        return found
 
     def _find(self, driver: str) -> DriverSpec | None:
         if driver not in self._specs:

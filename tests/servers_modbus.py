@@ -104,6 +104,15 @@ class ModbusSerial:
         number: int = (await self.tell({"stats": True}))["requests"]
         return number
 
+    async def only(self, connections: int) -> None:
+        """Allow so many connections at a time and drop every other one; 0 allows any number."""
+        await self.tell({"only": connections})
+
+    async def connections(self) -> tuple[int, int]:
+        """(accepted, dropped) since the start."""
+        found = await self.tell({"stats": True})
+        return found["connections"], found["dropped"]
+
     async def tell(self, command: dict[str, Any]) -> dict[str, Any]:
         assert self._process is not None
         assert self._process.stdin is not None

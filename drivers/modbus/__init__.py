@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from config.model import DeviceOptions
 from drivers.base import Driver, DriverSpec
+from drivers.looking import Answered, Asking
 
 if TYPE_CHECKING:
     from drivers.modbus.learned import Learned
@@ -24,6 +26,15 @@ class Modbus:
         from drivers.modbus.options import ModbusDevice
 
         return ModbusDevice
+
+    @property
+    def schemes(self) -> Mapping[str, int]:
+        return {"tcp": 502, "rtu+tcp": 502, "tls": 802, "serial": 0}
+
+    async def discover(self, url: str, asking: Asking) -> Answered | None:
+        from drivers.modbus.discovery import discover
+
+        return await discover(url, asking)
 
     def open(self, name: str, options: DeviceOptions) -> Driver:
         from drivers.modbus.driver import ModbusDriver

@@ -26,13 +26,17 @@ EXCEPTION = 0x80
 """Bit of the function code that marks a refusal."""
 
 
+ANY = -1
+"""Data bytes of an answer whose length only the device knows; where the frame tells it (TCP)."""
+
+
 class Question(NamedTuple):
     """A request as it is sent: unit and PDU, and what the answer must look like."""
 
     unit: int
     pdu: bytes
     size: int
-    """Data bytes of the answer."""
+    """Data bytes of the answer, or `ANY`."""
 
 
 Answer: TypeAlias = bytes | int
@@ -102,6 +106,8 @@ def answer_of(pdu: bytes, asked: Question) -> Answer:
         return pdu[1]
     if pdu[0] != function:
         raise Unfit(f"it answers function {pdu[0]} instead of {function}")
+    if asked.size == ANY:
+        return pdu[1:]
     if pdu[1] != asked.size or len(pdu) != asked.size + 2:
         raise Unfit(f"it has {len(pdu) - 2} bytes of data instead of {asked.size}")
     return pdu[2:]

@@ -19,11 +19,12 @@ class Lines:
     def of(self, device: ModbusDevice) -> Line:
         key = device.place, device.tls
         if key not in self._lines:
-            self._lines[key] = Line(_medium(*key))
+            self._lines[key] = Line(medium(*key))
         return self._lines[key]
 
 
-def _medium(place: Host | Port, tls: Tls | None) -> Medium:
+def medium(place: Host | Port, tls: Tls | None) -> Medium:
+    """What opens the connections to a place."""
     if isinstance(place, Port):
         return SerialMedium(place)
     if place.scheme == "rtu+tcp":

@@ -1,9 +1,11 @@
 """OPC UA devices: one subscription per device. Importing this package does not import asyncua."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from config.model import DeviceOptions
 from drivers.base import Driver, DriverSpec
+from drivers.looking import Answered, Asking
 
 
 class Opcua:
@@ -21,6 +23,15 @@ class Opcua:
         from drivers.opcua.options import OpcuaDevice
 
         return OpcuaDevice
+
+    @property
+    def schemes(self) -> Mapping[str, int]:
+        return {"opc.tcp": 4840}
+
+    async def discover(self, url: str, asking: Asking) -> Answered | None:
+        from drivers.opcua.discovery import discover
+
+        return await discover(url, asking)
 
     def open(self, name: str, options: DeviceOptions) -> Driver:
         from drivers.opcua.driver import OpcuaDriver

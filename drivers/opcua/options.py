@@ -219,7 +219,7 @@ class OpcuaDevice(DeviceOptions):
     @property
     def addresses(self) -> tuple[str, ...]:
         """The URLs with their ports."""
-        return tuple(_with_port(url) for url in self.urls or (self.url or "",))
+        return tuple(with_port(url) for url in self.urls or (self.url or "",))
 
     @property
     def endpoint(self) -> str:
@@ -254,6 +254,7 @@ class OpcuaDevice(DeviceOptions):
         ]
 
 
-def _with_port(url: str) -> str:
+def with_port(url: str) -> str:
+    """The address with the registered port if it names none."""
     parts = urlsplit(url)
     return url if parts.port else parts._replace(netloc=f"{parts.netloc.rstrip(':')}:{PORT}").geturl()

@@ -223,7 +223,7 @@ def _problem(certificate: x509.Certificate, host: str, trust: Path) -> str | Non
         now = datetime.now(UTC)  # noqa: TID251 - validity is judged by the wall clock of this PC
         if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
             closest = "the server's certificate is not valid today"
-        elif not _names_host(certificate, host):
+        elif not names_host(certificate, host):
             closest = f"the server's certificate was issued for another host than {host}"
         else:
             return None
@@ -240,7 +240,8 @@ def _issued(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
     return True
 
 
-def _names_host(certificate: x509.Certificate, host: str) -> bool:
+def names_host(certificate: x509.Certificate, host: str) -> bool:
+    """Whether the certificate was issued for the host name or IP address."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

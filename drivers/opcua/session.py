@@ -126,6 +126,10 @@ class Session:
         await self._client.connect_sessionless()
         return await self._client.get_endpoints()
 
+    async def servers(self) -> list[ua.ApplicationDescription]:
+        """The servers that it knows of, itself among them; after `endpoints`."""
+        return await self._client.find_servers()
+
     def protect(self, policy: security_policies.SecurityPolicy, application_uri: str) -> None:
         """Use the policy, made with both certificates, from `open` on."""
         self._client.application_uri = application_uri

@@ -14,6 +14,7 @@ from edge_agent.cli import (
     completion,
     config,
     dictionary,
+    discover,
     doctor,
     explain,
     init,
@@ -84,6 +85,7 @@ app = typer.Typer(
 app.callback(epilog=epilog(["edge-agent demo", "edge-agent validate line3.yaml"]))(shared_options)
 for part in (
     init,
+    discover,
     browse,
     read,
     validate,

@@ -73,6 +73,65 @@ async def way(devices: "Mapping[str, DeviceOptions]", loaded: "Loaded | None") -
         yield direct
 
 
+def status_here(ui: Ui) -> dict[str, Any] | None:
+    """The status of the agent that runs with the configuration that is here; None if none runs. Raises `Stop`."""
+    from edge_agent.cli.running import beside, reached
+    from edge_agent.control.client import NotRunning
+
+    agent = beside(ui)
+    if agent is None:
+        return None
+
+    def ask() -> dict[str, Any] | None:
+        try:
+            status: dict[str, Any] = agent.ask("status")
+        except NotRunning:
+            return None
+        return status
+
+    return reached(ask)
+
+
+def held_by(status: Mapping[str, Any] | None, url: str) -> list[str]:
+    """The devices of a running agent that are connected to this place now."""
+    place = _place(url)
+    return [
+        name
+        for name, device in (status["devices"] if status is not None else {}).items()
+        if device["status"] != "DOWN" and any(_same(place, _place(end)) for end in device["endpoint"].split(", "))
+    ]
+
+
+def _place(url: str) -> tuple[str, int]:
+    """Host and port, or the name of a serial port and 0, of a URL or of a device's endpoint."""
+    from urllib.parse import urlsplit
+
+    scheme, _, rest = url.rpartition("://")
+    if scheme == "serial" or rest.startswith("/"):
+        return rest.partition("?")[0], 0
+    try:
+        parts = urlsplit(f"//{rest}")
+        return parts.hostname or rest, parts.port or {"opc.tcp": 4840, "tls": 802}.get(scheme, 502)
+    except ValueError:
+        return rest, 0
+
+
+def _same(one: tuple[str, int], other: tuple[str, int]) -> bool:
+    """Whether two places are one, by name or by any address of the names."""
+    import socket
+
+    if one == other or one[1] != other[1] or not one[1]:
+        return one == other
+    try:
+        addresses = [
+            {found[4][0] for found in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)}
+            for name, port in (one, other)
+        ]
+    except (OSError, UnicodeError):
+        return False
+    return bool(addresses[0] & addresses[1])
+
+
 def target(ui: Ui, device: str, *, unit: int | None = None) -> Target:
     """A device by its name in the configuration, or by its address (`opc.tcp://…`, `tcp://…`).
 
@@ -97,8 +156,14 @@ def target(ui: Ui, device: str, *, unit: int | None = None) -> Target:
     loaded = load(Ui(config=ui.config, quiet=True), None)
     for name, known in loaded.config.devices.items():
         same_unit = unit is None or getattr(known, "unit", unit) == unit
-        if known.driver == options.driver and known.endpoint == options.endpoint and same_unit:
+        if known.driver == options.driver and _same(_place(known.endpoint), _place(device)) and same_unit:
             return Target(name, loaded.config.devices, loaded)
+    if holders := held_by(status_here(ui), device):
+        raise Stop(
+            ExitCode.TRY_AGAIN,
+            f"the running agent holds the connection to {device}, for {', '.join(holders)}",
+            hints=["a second one could throw it off: add this unit to the configuration, or stop the agent"],
+        )
     return Target(device, {device: options}, None)
 
 

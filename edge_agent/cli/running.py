@@ -57,6 +57,22 @@ def _buffer(path: Path) -> Path:
     return path.absolute().parent / name
 
 
+def beside(ui: Ui) -> "ControlClient | None":
+    """A client for the agent of the configuration that is here, sound or not, if there is one."""
+    from config.errors import ConfigFaults
+    from edge_agent.control.client import ControlClient
+    from edge_agent.control.place import socket_path
+
+    try:
+        path = find(ui, None)
+    except Stop:
+        return None
+    try:
+        return agent_of(read(path))
+    except ConfigFaults:
+        return ControlClient(socket_path(_buffer(path)))
+
+
 def agent_of(loaded: "Loaded", *, answer_time: float = 5.0) -> "ControlClient":
     """The same for a configuration that is already here."""
     from edge_agent.control.client import ControlClient

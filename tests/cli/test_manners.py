@@ -43,6 +43,7 @@ ANSWERS: dict[str, tuple[list[str], int, set[str]]] = {
     "config diff": ([], 0, {"ok", "running", "file", "differences"}),
     "config migrate": ([], 0, {"ok", "file", "version", "changed"}),
     "config show": ([], 0, {"file", "hash", "config", "origins"}),
+    "discover": (["127.0.0.1:1"], 69, {"ok", "found", "held", "nothing"}),
     "doctor": ([], 3, {"ok", "findings"}),
     "explain": (["press-1"], 0, {"kind", "name", "machine", "inputs", "devices", "events", "buffer", "broker", "at",
                                  "why"}),
@@ -111,7 +112,7 @@ def test_every_answer_is_one_json_object_with_stable_keys(plant: Path, edge_agen
 
 def test_every_refusal_is_one_json_object_too(edge_agent: Run, tmp_path: Path) -> None:
     for name, (arguments, _, _) in ANSWERS.items():
-        if name in ("version", "init", "completion", "restore", "service uninstall"):
+        if name in ("version", "init", "completion", "discover", "restore", "service uninstall"):
             continue  # nothing about them needs a configuration
         done = edge_agent(*name.split(), *arguments, "-o", "json")
         assert done.exit_code == 78, (name, done.stdout)

@@ -7,6 +7,7 @@
 //   {"refuse": {"table": "holding", "from": 30, "to": 31, "code": 2}}     code 0 allows again
 //   {"delay": {"unit": 9, "ms": 3000}}           every answer of the unit; 0 is at once, -1 is never
 //   {"read": {"table": "holding", "address": 20}}
+//   {"only": 1}                                  so many connections at a time, others are dropped; 0 for any number
 //   {"quiet": true}                              stop every counter
 // Truth log: one JSON object per change: {"at": microseconds UTC, "table", "address", "value", "total"?}
 //   "total" is how often a counter has counted since it was first started; it never wraps.
@@ -29,6 +30,8 @@ const refused = new Map(); // "table/address" -> exception code
 const delays = new Map(); // unit -> ms
 const counters = new Map(); // "table/address" -> {total, timer}
 let requests = 0;
+let connections = 0;
+let dropped = 0;
 
 function now() {
   return Math.round((performance.timeOrigin + performance.now()) * 1000);
@@ -71,6 +74,7 @@ const vector = {
   getInputRegister: one("input"),
   getCoil: one("coil"), // modbus-serial asks bit by bit
   getDiscreteInput: one("discrete"),
+  readDeviceIdentification: () => ({0: "Acme", 1: "OV-200", 2: "V1.4", 5: "Oven 200"}),
 };
 
 function count({table, address, rate, wrap = SIZE, words = 1}) {
@@ -140,14 +144,20 @@ function obey(command) {
     }
     return {totals: Object.fromEntries([...counters].map(([key, counter]) => [key, counter.total]))};
   }
+  if ("only" in command) {
+    server._server.maxConnections = command.only || undefined;
+    return {ok: true};
+  }
   if (command.stats) {
-    return {requests};
+    return {requests, connections, dropped};
   }
   return {error: "unknown command"};
 }
 
 const server = new ServerTCP(vector, {host: "127.0.0.1", port, unitID: 255});
 server.on("initialized", () => {
+  server._server.on("connection", () => { connections += 1; });
+  server._server.on("drop", () => { dropped += 1; });
   console.log(JSON.stringify({port: server._server.address().port}));
 });
 server.on("serverError", (error) => {

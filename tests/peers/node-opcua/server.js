@@ -4,7 +4,8 @@
 // Start:    node server.js TRUTH_LOG PKI_FOLDER PORT [SETTINGS as JSON]; prints {"ready": true} on one line
 //           PKI_FOLDER holds press.pem and press.key, and users/trusted/certs the certificates of users. Settings: doubles (Double nodes D0, D1, …), users ({name: password}),
 //           anonymous, trustAll, namespaces (registered before the press's own, to move its index), maxSessions,
-//           history (every node keeps its values), conditions (an alarm Overload of Ram while |Tonnage| > 100).
+//           history (every node keeps its values), conditions (an alarm Overload of Ram while |Tonnage| > 100),
+//           announce (a host name that it calls itself).
 // Commands: one JSON object per line on stdin; each is answered by one line on stdout.
 //   {"cmd": "set", "node": "Total", "value": 7, "status": "Bad", "time": ms}     status and time if wanted
 //   {"cmd": "count", "node": "Total", "rate": 50}   one up, `rate` times a second; 0 stops. Answers {total}
@@ -23,7 +24,7 @@ const {
 } = require("node-opcua");
 
 const [truthLog, pki, port, settings] = process.argv.slice(2);
-const {doubles = 0, users: passwords = {}, anonymous = true, trustAll = true, namespaces = 0, maxSessions = 20, history = false, conditions = false} = JSON.parse(settings || "{}");
+const {doubles = 0, users: passwords = {}, anonymous = true, trustAll = true, namespaces = 0, maxSessions = 20, history = false, conditions = false, announce} = JSON.parse(settings || "{}");
 const truth = fs.openSync(truthLog, "a");
 const nodes = new Map();
 const timers = new Map();
@@ -130,7 +131,8 @@ async function start(others = namespaces) {
     await users.initialize();
     server = new OPCUAServer({
         port: Number(port),
-        hostname: "127.0.0.1",
+        hostname: announce || "127.0.0.1",
+        host: "127.0.0.1",
         resourcePath: "/",
         serverInfo: {applicationUri: "urn:acme:press-server", productUri: "urn:acme:press"},
         buildInfo: {productName: "press"},
