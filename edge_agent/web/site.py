@@ -21,7 +21,7 @@ from edge_agent.web.server import Answer, Page, Server
 
 log = logging.getLogger(__name__)
 
-TRY_AGAIN = 30.0
+TRY_AGAIN = 5.0
 """Seconds until an address that is taken is tried again."""
 JSON = "application/json"
 
