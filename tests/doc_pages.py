@@ -1,6 +1,7 @@
 """The blocks of a document: files are written, consoles are run, fragments are compared with what there is.
 
-The word behind the language says what a block is: `yaml NAME` and `csv NAME` are files of the page's folder.
+The word behind the language says what a block is: `yaml NAME` and `csv NAME` are files of the page's folder, and
+`yaml NAME continued` is the next part of one.
 `console` is run in it and its output compared: `…` stands for anything, a line of it alone for any lines. `console
 running` is the same beside an agent that runs with `edge-agent.yaml`, and of `console norun` only the command lines
 are checked.

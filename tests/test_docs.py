@@ -5,9 +5,12 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from config import yaml12
 from config.errors import ConfigFaults
@@ -81,7 +84,9 @@ def test_every_block_of_a_page_is_so(page: Path, tmp_path: Path) -> None:
             where = f"{page.name}:{block.line}"
             assert block.language not in ("sh", "bash", "shell"), f"{where}: write console, which is run"
             if block.language in ("yaml", "csv") and block.word:
-                (tmp_path / block.word).write_text(block.text, encoding="utf-8")
+                name, _, continued = block.word.partition(" ")
+                with (tmp_path / name).open("a" if continued else "w", encoding="utf-8") as file:
+                    file.write(block.text)
             elif block.language == "yaml":
                 fragment(block, where)
             elif block.language == "console" and block.word == "norun":
@@ -100,7 +105,8 @@ def test_every_block_of_a_page_is_so(page: Path, tmp_path: Path) -> None:
 
 
 def fragment(block: Block, where: str) -> None:
-    """A piece of a configuration: sound with a head, or, where it is a piece of a piece, made of known keys."""
+    """A piece of a configuration: sound with a head, or, where it is indented, so many settings of one thing by the
+    schema that editors use."""
     if not block.text.startswith(" "):
         text = block.text if "version:" in block.text else HEAD + block.text
         try:
@@ -108,13 +114,35 @@ def fragment(block: Block, where: str) -> None:
         except ConfigFaults as broken:
             pytest.fail(str(broken))
         return
-    known = {key for model in schema(Drivers().options())["$defs"].values() for key in model.get("properties", {})}
-    root = yaml12.parse(Source(where, block.text)).root
-    for _, node in yaml12.walk(root):
-        if isinstance(node, yaml12.Map) and node is not root:
-            assert {str(key.value) for key, _ in node} <= known, where
-    if all(not isinstance(value, yaml12.Map) for _, value in root):
-        assert {str(key.value) for key, _ in root} <= known, where
+    found = yaml12.plain(yaml12.parse(Source(where, block.text)).root)
+    assert any(_is_part_of(found, name) for name in _schema()["$defs"]), f"{where} fits nowhere"
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return schema(Drivers().options())
+
+
+def _is_part_of(piece: Any, name: str) -> bool:
+    """Whether these are settings of the model, or some of it by their names."""
+    whole = _schema()
+    properties = whole["$defs"][name].get("properties", {})
+
+    def fits(value: Any, kind: Any) -> bool:
+        return Draft202012Validator({"$defs": whole["$defs"], **kind}).is_valid(_text_keys(value))
+
+    if properties.keys() >= piece.keys():
+        return all(fits(value, properties[key]) for key, value in piece.items())
+    return bool(properties) and all(
+        isinstance(value, dict) and fits(value, {"$ref": f"#/$defs/{name}"}) for value in piece.values()
+    )
+
+
+def _text_keys(data: Any) -> Any:
+    """As an editor's JSON Schema engine sees it."""
+    if isinstance(data, dict):
+        return {str(key): _text_keys(value) for key, value in data.items()}
+    return [_text_keys(item) for item in data] if isinstance(data, list) else data
 
 
 def environment() -> dict[str, str]:
