@@ -17,7 +17,7 @@ async def run(seconds: float, away: float, rows: int, only: str, as_json: bool) 
         "a": lambda: machine_commit(seconds / 4),
         "b": lambda: modbus(seconds),
         "c": lambda: opcua(seconds),
-        "d": lambda: outage(away),
+        "d": lambda: outage(away, rows),
         "e": lambda: plant(seconds * 3),
         "f": wear,
         "g": lambda: backlog(rows, seconds / 4),
@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--seconds", type=float, default=20, help="measured span of each section")
     parser.add_argument("--away", type=float, default=60, help="seconds that the broker is away in (d)")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="events that wait in (g), 1.2 GB a million")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="events that wait in (d) and (g), 1.2 GB a million")
     parser.add_argument("--only", default="abcdefgu", help="sections to run, e.g. b")
     parser.add_argument("-o", "--output", choices=["text", "json"], default="text")
     arguments = parser.parse_args()

@@ -88,6 +88,20 @@ async def test_production_goes_before_health_before_measurements() -> None:
         ]
 
 
+async def test_what_is_produced_while_measurements_drain_does_not_wait_for_them() -> None:
+    outbox = await outbox_with([event(M, seq) for seq in range(1, 3001)])
+    later: list[asyncio.Task[None]] = []
+
+    def produce(number: int, message: Publish) -> bytes:
+        if number == 200:
+            later.append(asyncio.ensure_future(outbox.append([event(P, 1)], states={})))
+        return packets.puback(5, message.packet_id)
+
+    async with hostile_broker(on_publish=produce) as broker, forwarding(outbox, broker.url) as running:
+        await running.drained()
+        assert wire(broker.received).index("state 1") < 1000
+
+
 @pytest.mark.parametrize("window", [1, 5, 100])
 async def test_never_more_is_in_flight_than_the_broker_grants(window: int) -> None:
     held: list[int] = []
