@@ -4,7 +4,9 @@
 """
 
 import asyncio
+import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
@@ -70,6 +72,13 @@ class Steady:
 
     async def sleep(self, seconds: float) -> None:
         await self._clock.sleep(seconds)
+
+
+def alarm(seconds: float, ring: Callable[[], None]) -> None:
+    """Call `ring` after so long in a thread of its own, whatever the event loop does. It keeps no process alive."""
+    timer = threading.Timer(seconds, ring)
+    timer.daemon = True
+    timer.start()
 
 
 def rfc3339(wall: int) -> str:

@@ -24,6 +24,8 @@ SETTLED = 10_000_000
 """A connection that held for so long (µs) starts the back-off anew."""
 DWELL = 5_000_000
 """A connected device changes between up and degraded at most this often (µs): a flapping tag is one event."""
+PARTING_LIMIT = 1.0
+"""Seconds that a device may take to be left."""
 
 
 class Sink(Protocol):
@@ -86,12 +88,22 @@ class Collector:
                 lost = DriverError(
                     f"{self._name}: the driver failed: {error!r}", code="C599", reason="exception", native=repr(error)
                 )
-            finally:
-                await driver.close()
+            except asyncio.CancelledError:
+                await self._part(driver)
+                raise
+            await driver.close()
             if self._clock.now().mono - began > SETTLED:
                 self._backoff.reset()
             await self._down(lost)
             await self._clock.sleep(self._backoff.next(silent=lost.silent))
+
+    async def _part(self, driver: Driver) -> None:
+        """Told to end: a device that hangs keeps neither a stop nor a reload waiting."""
+        try:
+            async with asyncio.timeout(PARTING_LIMIT):
+                await driver.close()
+        except TimeoutError:
+            log.debug("%s: left without a farewell", self._name)
 
     async def _collect(self, driver: Driver) -> None:
         self._health.connects += 1

@@ -52,7 +52,7 @@ from edge_agent.web.site import Site
 log = logging.getLogger(__name__)
 
 VERSION = version("edge-agent")
-PARTING_LIMIT = 2.0
+PARTING_LIMIT = 1.5
 PARTING_STEP = 0.02
 REOPEN_AFTER = 1.0
 """Seconds."""

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import asyncio
 
 OURS = ("edge_agent", "drivers", "buffer", "config")
+STOP_LIMIT = 4.5
+"""Seconds that a stop may take. What is stored is safe at any moment, so whoever waits for a device, a disk or a name
+server that hangs is not waited for."""
 BUFFER_EXITS = {"S701": ExitCode.TRY_AGAIN, "S702": ExitCode.TRY_AGAIN, "S705": ExitCode.NO_PERMISSION}
 """Exit code for the reason why the buffer cannot be opened; else the configuration names the wrong file."""
 
@@ -23,6 +26,7 @@ def register(app: typer.Typer) -> None:
     @command(app, section=Section.RUN, examples=["edge-agent run", "edge-agent run line3.yaml -v"])
     def run(ui: Ui, file: File = None) -> None:
         """Collect, store and send, in the foreground. SIGTERM or Ctrl-C ends it cleanly, SIGHUP is `reload`."""
+        leave_when_told()
         from edge_agent.runtime import Agent
 
         path = find(ui, file)
@@ -36,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
             stop = asyncio.Event()
             agent = Agent(loaded, reread=lambda: read(path))
-            with Signals(stop, agent.reload_soon) as signals:
+            with Signals(stop, agent.reload_soon, limit=STOP_LIMIT) as signals:
                 await agent.run(stop, calm_collector)
             interrupted = signals.interrupted
 
@@ -62,6 +66,14 @@ def refusals() -> Iterator[None]:
         raise Stop(ExitCode.BAD_CONFIG, error.what, hints=hints, fault=error.code) from None
 
 
+def leave_when_told() -> None:
+    """SIGTERM while the program is still being loaded: there is nothing to stop yet."""
+    import signal
+    import sys
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+
 def calm_collector() -> None:
     """Readings come and go by the thousand and die by reference counting; looking for cycles among them, and among
     all that lives as long as the agent, cost a fifth of the CPU (benchmark b)."""
@@ -74,11 +86,14 @@ def calm_collector() -> None:
 
 class Signals:
     """SIGTERM and Ctrl-C set `stop`, a second one ends the program at once. SIGHUP, where there is one, calls
-    `hung_up`."""
+    `hung_up`. With `limit` the process ends so many seconds after the first one, whatever hangs."""
 
-    def __init__(self, stop: "asyncio.Event", hung_up: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, stop: "asyncio.Event", hung_up: Callable[[], None] = lambda: None, *, limit: float | None = None
+    ) -> None:
         self._stop = stop
         self._hung_up = hung_up
+        self._limit = limit
         self._old: dict[int, object] = {}
         self.interrupted = False
 
@@ -86,11 +101,15 @@ class Signals:
         import asyncio
         import signal
 
+        from edge_agent.clock import alarm
+
         loop = asyncio.get_running_loop()
 
         def told(number: int, _: object) -> None:
             self.interrupted = self.interrupted or number == signal.SIGINT
             loop.call_soon_threadsafe(self._stop.set)
+            if self._limit is not None:
+                alarm(self._limit, self._leave)
             self._restore()
 
         def hung_up(number: int, _: object) -> None:
@@ -104,6 +123,16 @@ class Signals:
 
     def __exit__(self, *_: object) -> None:
         self._restore()
+
+    def _leave(self) -> None:
+        import logging
+        import os
+
+        logging.getLogger("edge_agent").warning(
+            "stopped without waiting for what hangs (a device, the disk, a name server); what was stored is safe"
+        )
+        logging.shutdown()
+        os._exit(ExitCode.INTERRUPTED if self.interrupted else 0)
 
     def _restore(self) -> None:
         import signal

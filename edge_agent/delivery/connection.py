@@ -18,7 +18,7 @@ from edge_agent.delivery.login import Login
 from edge_agent.delivery.network import Events, Network, Outgoing
 from edge_agent.delivery.publisher import NotConnected, PublishError, Rejected, Silence
 
-CLOSE_LIMIT = 2.0
+CLOSE_LIMIT = 1.0
 """Seconds a clean disconnect may take."""
 MISSING_LIMIT = 6
 """One confirmation may be missing so many times `limit` while others come; without any, `limit` is the end."""

@@ -4,7 +4,7 @@ What to do about a failure is in its name: `Silence` tries again within seconds 
 `NotConnected` waits longer each time, `Rejected` sets one message aside and goes on (see `session`), `Forbidden`
 stops the sending and tries again slowly; so does a client id in use by two. Collecting and storing go on meanwhile.
 
-It ends by cancellation: nothing new is sent, what is in flight gets two seconds to be confirmed, and the status
+It ends by cancellation: nothing new is sent, what is in flight gets a second to be confirmed, and the status
 is published as off line.
 """
 
@@ -33,7 +33,7 @@ from edge_agent.delivery.session import AHEAD, Session
 
 log = logging.getLogger(__name__)
 
-PARTING_LIMIT = 2.0
+PARTING_LIMIT = 1.0
 """Seconds that the end of a connection that still works waits for confirmations."""
 SNAPSHOTS_EVERY = 1.0
 """Seconds between two rounds of changed snapshots."""

@@ -28,6 +28,8 @@ _IDLE = 1.0
 REACH_LIMIT = 5.0
 """Seconds that a TCP connection may take: a packet that got lost is sent again by the system after 1, 2, 4 s, so an
 attempt that waits for longer would notice later that the network is back than a new one."""
+_LEAVING = 0.5
+"""Seconds for what is left to send when it ends."""
 _CHUNK = 1 << 16
 _NO_SESSION = b"\x05\x11\x00\x00\x00\x00"
 """CONNECT properties: session expiry interval 0."""
@@ -302,7 +304,7 @@ class _Buffered:
         """What is left to send still has a moment: the DISCONNECT is in it."""
         if self._unsent and self.raw.fileno() >= 0:
             with contextlib.suppress(OSError):
-                self.raw.settimeout(_IDLE)
+                self.raw.settimeout(_LEAVING)
                 self.raw.sendall(bytes(self._unsent))
         self._unsent.clear()
         self.raw.close()

@@ -132,6 +132,15 @@ async def test_a_device_that_is_away_is_asked_every_few_seconds_and_one_that_ref
     assert longest / 2 <= min(script.waits[8:]) <= max(script.waits) <= longest
 
 
+async def test_a_device_that_hangs_while_it_is_left_is_not_waited_for() -> None:
+    class Hanging(Script):
+        async def close(self) -> None:
+            await asyncio.get_running_loop().create_future()
+
+    script = Hanging((1, GOOD))
+    await asyncio.wait_for(played(script, Backoff(SECOND, SECOND, random.Random(1))), 20)
+
+
 async def test_a_fault_of_the_driver_itself_is_an_exception_and_named() -> None:
     _, down = await told((1, GOOD), (2, ZeroDivisionError("ouch")))
 
