@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--seconds", type=float, default=20, help="measured span of each section")
     parser.add_argument("--away", type=float, default=60, help="seconds that the broker is away in (d)")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="events that wait in (d) and (g), 1.2 GB a million")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="events waiting in (d) and (g), 1.2 GB a million")
     parser.add_argument("--only", default="abcdefgu", help="sections to run, e.g. b")
     parser.add_argument("-o", "--output", choices=["text", "json"], default="text")
     arguments = parser.parse_args()
