@@ -250,6 +250,13 @@ class Sink:
             raise AssertionError(f"not within {limit:g} s; {len(self.messages)} messages, last {last}") from None
         return list(self.messages)
 
+    def taken(self) -> list[Received]:
+        """What has come since the last call; the sink forgets it."""
+        count = len(self.messages)
+        new = self.messages[:count]
+        del self.messages[:count]
+        return new
+
     def on(self, part: str) -> list[Received]:
         """Messages whose topic contains `part`, e.g. `/evt/` or `/cur/state`."""
         return [message for message in list(self.messages) if part in message.topic]
