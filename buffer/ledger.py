@@ -105,6 +105,10 @@ class Ledger:
         """Whether there is anything to send."""
         return any(self._oldest(lane) is not None for lane in Lane)
 
+    def last_numbers(self) -> Mapping[str, int]:
+        """See `Outbox.last_numbers`."""
+        return {stream: last for (stream, epoch), last in self._last.items() if epoch == self._epoch}
+
     @property
     def position(self) -> int:
         """The highest there is."""
@@ -323,6 +327,12 @@ class Ledger:
             removed = self._connection.execute("DELETE FROM dead").rowcount
         self._dead = 0
         return removed
+
+    def disown(self, why: str, epoch: str) -> None:
+        """See `Outbox.disown`."""
+        with self._transaction():
+            tables.put_meta(self._connection, "disowned", why)
+            tables.put_meta(self._connection, "disowned_for", epoch)
 
     @property
     def connection(self) -> sqlite3.Connection:

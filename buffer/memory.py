@@ -34,10 +34,14 @@ class MemoryOutbox:
         self._waiting: list[_Append] = []
         self._news = asyncio.Event()
         self._open = False
+        self._next_epoch: str | None = None
 
     async def open(self) -> None:
         if self._epoch is None:
             self._epoch = new_epoch(self._now())
+        if self._next_epoch is not None:
+            self._epoch, self._next_epoch = self._next_epoch, None
+            self._states.clear()
         if self._rows:
             self._news.set()
         self._open = True
@@ -115,6 +119,12 @@ class MemoryOutbox:
 
     async def load_state(self, key: str) -> bytes | None:
         return self._states.get(key)
+
+    async def last_numbers(self) -> Mapping[str, int]:
+        return {stream: last for (stream, epoch), last in self._last.items() if epoch == self._epoch}
+
+    async def disown(self, why: str, *, epoch: str) -> None:
+        self._next_epoch = new_epoch(self._now(), after=max(epoch, self.epoch))
 
     async def next_batch(self, limit: int, *, lane: Lane, after: int = 0) -> Sequence[Stored]:
         found: list[Stored] = []

@@ -145,6 +145,13 @@ class Outbox(Protocol):
 
     async def load_state(self, key: str) -> bytes | None: ...
 
+    async def last_numbers(self) -> Mapping[str, int]:
+        """Highest number of each stream of this epoch that is stored or was."""
+
+    async def disown(self, why: str, *, epoch: str) -> None:
+        """The numbers of this epoch cannot be continued: the next `open` begins one that sorts behind `epoch` too.
+        Durable on return."""
+
     async def next_batch(self, limit: int, *, lane: Lane, after: int = 0) -> Sequence[Stored]:
         """Committed, unconfirmed messages of a lane with position > `after`, oldest first. Never waits."""
 
@@ -206,7 +213,7 @@ class OutboxError(Exception):
     """The outbox cannot be used. Says what to do.
 
     S701 locked by another program, S702 no room, S704 newer schema, S705 cannot be opened (permission, folder),
-    S706 not an outbox, S707 damaged while in use (the next `open` moves it aside), S708 closed.
+    S706 not an outbox, S707 damaged while in use (the next `open` moves it aside), S708 closed, S709 disowned.
     """
 
     def __init__(self, message: str, *, code: str) -> None:

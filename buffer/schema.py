@@ -1,10 +1,11 @@
 """Opening the database: whose it is, whether it is whole, and whether the numbers in it can be continued.
 
-Four outcomes. Refused (`OutboxError`, the file untouched): locked by another program, newer tables, not an
-outbox, no permission. Moved aside: a file that SQLite cannot read or that fails the check goes away under a time
-stamp together with its WAL, and a new database begins. New epoch in the same database: another agent id, a small row
-(meta, stream, state, the newest message of a stream) that is not as it was written, or a database older than what was
-sent from it; rows still to be sent are sent under their old epoch. Continued: everything else, the ordinary start.
+Four outcomes. Refused (`OutboxError`, the file untouched): locked by another program, newer tables, not an outbox, no
+permission. Moved aside: a file that SQLite cannot read or that fails the check goes away under a time stamp together
+with its WAL, and a new database begins. New epoch in the same database: another agent id, a small row (meta, stream,
+state, the newest message of a stream) that is not as it was written, a database older than what was sent from it, or
+one that was disowned; rows still to be sent are sent under their old epoch. Continued: everything else, the ordinary
+start.
 """
 
 import contextlib
@@ -238,11 +239,15 @@ def _begin(
         broken = "the write-ahead log is damaged: committed messages are gone"
     else:
         broken = _broken_rows(db.conn, last_epoch)
-    rolled_back = broken is None and quarantined is None and _rolled_back(db.conn, meta, mark)
-    if rolled_back:
-        broken = "it is older than what was sent from it: was a copy or an image restored?"
+    if broken is None and "disowned" in meta:
+        broken, rolled_back = meta["disowned"], True
+    else:
+        rolled_back = broken is None and quarantined is None and _rolled_back(db.conn, meta, mark)
+        if rolled_back:
+            broken = "it is older than what was sent from it: was a copy or an image restored?"
     if last_epoch is None or broken is not None:
-        known = max((each for each in (last_epoch, mark and mark.epoch) if each is not None), default=None)
+        epochs = (last_epoch, mark and mark.epoch, meta.get("disowned_for"))
+        known = max((each for each in epochs if each is not None), default=None)
         prev = {} if last_epoch is None else last_numbers(db.conn, last_epoch)
         notes = {"broken": broken, "rolled_back": "1" if rolled_back else None, "prev_epoch": known}
         if quarantined is not None:

@@ -150,6 +150,12 @@ class SqliteOutbox:
     async def load_state(self, key: str) -> bytes | None:
         return await self._ask(lambda keeper: keeper.ledger.state(key))
 
+    async def last_numbers(self) -> Mapping[str, int]:
+        return await self._ask(lambda keeper: keeper.ledger.last_numbers())
+
+    async def disown(self, why: str, *, epoch: str) -> None:
+        await self._ask(lambda keeper: keeper.ledger.disown(why, epoch))
+
     async def next_batch(self, limit: int, *, lane: Lane, after: int = 0) -> Sequence[Stored]:
         return await self._ask(lambda keeper: keeper.read(lane, after, limit))
 

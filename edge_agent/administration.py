@@ -14,8 +14,10 @@ from buffer.outbox import Outbox, Span
 from edge_agent.clock import Clock, rfc3339
 from edge_agent.commands.envelope import CLASSES, Command, Refused, check_class
 from edge_agent.commands.parameters import Parameters, Text, checked
+from edge_agent.delivery.continuity import Continuity
 from edge_agent.delivery.forwarder import Forwarder
 from edge_agent.delivery.retained import Retained
+from edge_agent.events.topics import AGENT_STREAM
 from edge_agent.events.types import Command as Answer
 from edge_agent.events.types import CommandDone, CommandExpired, CommandRejected
 from edge_agent.floor import Floor
@@ -50,9 +52,11 @@ class Administration:
         self._floor = floor
         self._retained = retained
         self._clock = clock
+        self._continuity = Continuity(outbox)
 
     async def take(self, command: Command, subject: str) -> None:
-        """Carry it out and answer it; `subject` is the agent's. Returns when the answer is stored."""
+        """Carry it out and answer it; `subject` is the agent's. Returns when the answer is stored. Raises
+        `RolledBack` for a mark that is ahead of the buffer."""
         now = self._clock.now().wall
         if command.expires < now:
             late = f"it was valid until {rfc3339(command.expires)}"
@@ -83,11 +87,10 @@ class Administration:
         raise Refused("unavailable", f"{command.name} is not available here")
 
     async def _mark(self, asked: StreamAck) -> Mapping[str, Any]:
-        last = self._floor.last_seq.get(asked.stream, 0)
-        if asked.epoch == self._outbox.epoch and asked.seq > last:
-            text = f"The MOM has {asked.stream} up to number {asked.seq}, and here the last one is {last}."
-            log.warning("%s Was an older buffer restored?", text)
-            raise Refused("conflict", text)
+        if asked.stream not in (AGENT_STREAM, *self._floor.streams()):
+            log.warning("the MOM confirms %s, and there is no such stream here", asked.stream)
+            raise Refused("invalid", f"there is no stream {asked.stream}")
+        await self._continuity.check_mark(asked.stream, asked.epoch, asked.seq)
         await self._forwarder().marked(asked.stream, asked.epoch, asked.seq)
         return {}
 

@@ -189,5 +189,12 @@ RUNNING: dict[str, Page] = {
         "Something was to be stored after the end of the agent. A fault of the program; please report it with "
         "edge-agent support.",
     ),
+    "S709": Page(
+        "The buffer is older than what was sent",
+        "The broker or the MOM knows events that are not in the buffer: a copy or an image was restored, or the disk "
+        "forgot what it had confirmed. Numbers must not be given twice, so the agent goes on by itself under a new "
+        "epoch, and data.loss says so for every stream. Two agents with one agent.id look the same: give each its "
+        "own.",
+    ),
 }
 """Codes of an agent that runs."""

@@ -9,7 +9,7 @@ lives here too for the same reason.
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,8 +34,6 @@ Watcher = Callable[[Batch, Instant], None]
 
 STORED_AT = "stored_at"
 """Row of state: the time of the last `store` (UTC µs)."""
-_AGENT, _STREAMS = "agent", "agent/streams"
-"""Rows of state: the last number of the agent's own stream, and those of all streams as of the last `store`."""
 _AT_ONCE = 200
 """Machines whose states are stored in one commit: a plant of thousands must not hold up the scans."""
 
@@ -58,7 +56,9 @@ class Floor:
         self.observers: list[Observer] = [retained.observe]
         self.watchers: list[Watcher] = []
         self.last_seq: dict[str, int] = {}
-        """Highest number of each stream so far."""
+        """Highest number of each stream that is stored."""
+        self._given = 0
+        """The last number given in the agent's own stream."""
         self._outbox = outbox
         self._retained = retained
         self._clock = clock
@@ -72,10 +72,8 @@ class Floor:
 
     async def open(self, *first: Data) -> None:
         """Take every machine up where the outbox left it. `first` become the first events of this start."""
-        for key in (_STREAMS, _AGENT):
-            saved = await self._outbox.load_state(key)
-            if saved is not None:
-                self.last_seq.update(json.loads(saved))
+        self.last_seq.update(await self._outbox.last_numbers())
+        self._given = self.last_seq.get(AGENT_STREAM, 0)
         await self._retained.load(self._outbox, [encoder.place for encoder in self._encoders.values()])
         stored = {name: await self._outbox.load_state(_key(name)) for name in self.machines}
         rows = {name: await self._rows(machine) for name, machine in self.machines.items()}
@@ -186,7 +184,7 @@ class Floor:
         the command that they answer."""
         now = self._clock.now()
         messages = [self._agent_message(each, now, time, story) for each in data]
-        await self._append(messages, {_AGENT: self._agent_state()})
+        await self._append(messages, {})
 
     async def give_up(self, oldest: Sequence[Oldest], *, cause: str, policy: str) -> None:
         """Remove waiting messages and declare them, a `data.loss` in `$agent.h` for each run of numbers, in one
@@ -207,24 +205,24 @@ class Floor:
             for span, types, bodies in oldest
         ]
         messages = [self._agent_message(each, now, None) for each in lost]
-        await self._append(messages, {_AGENT: self._agent_state()}, [each.span for each in oldest])
+        await self._append(messages, {}, [each.span for each in oldest])
 
     async def store(self, *data: Data) -> None:
         """Commit every machine's state as it stands, so that a gap would begin at its last sample; with `data` as
         events of the agent, in the first of the commits."""
         now = self._clock.now()
         messages = [self._agent_message(each, now, None) for each in data]
-        numbers = {
-            _STREAMS: json.dumps(self.last_seq).encode(),
-            _AGENT: self._agent_state(),
-            STORED_AT: str(now.wall).encode(),
-        }
+        stored_at = {STORED_AT: str(now.wall).encode()}
         names = list(self.machines)
         for at in range(0, max(1, len(names)), _AT_ONCE):
             some = [name for name in names[at : at + _AT_ONCE] if name in self.machines]
             states = {_key(name): self.machines[name].dump(self._states[name]) for name in some}
-            await self._append(messages, {**states, **numbers})
-            messages, numbers = [], {}
+            await self._append(messages, {**states, **stored_at})
+            messages, stored_at = [], {}
+
+    def streams(self) -> Iterator[str]:
+        """Those of the machines of now."""
+        return (f"{name}.{lane}" for name in self.machines for lane in "pm")
 
     def timing(self) -> dict[str, Timing]:
         return {name: machine.timing(self._states[name]) for name, machine in self.machines.items()}
@@ -242,14 +240,11 @@ class Floor:
             self._due.set(name, machine.due(outcome.state) if name in self.machines else None)
             if outcome.events:
                 own = [self._encoders[name].encode(event) for event in self._judged(outcome.events)]
-                for message in own:
-                    self.last_seq[message.stream] = message.seq
                 messages += own
                 if any(message.type == "production.counted" for message in own):
                     counted.append(machine)
             if outcome.warnings:
                 messages += [self._agent_message(warning, now, None) for warning in outcome.warnings]
-                states[_AGENT] = self._agent_state()
             if outcome.events or outcome.store:
                 states[_key(name)] = machine.dump(outcome.state)
             for row, content in outcome.rows.items():
@@ -267,6 +262,8 @@ class Floor:
         if not messages and not states:
             return
         await self._outbox.append(messages, states={**states, **self._retained.keep(messages)}, evict=evict)
+        for message in messages:
+            self.last_seq[message.stream] = message.seq
         for observer in self.observers:
             observer(messages)
 
@@ -276,12 +273,11 @@ class Floor:
         return plain.counters(encoder.place, machine.name, encoder.epoch, at=now.wall, values=values)
 
     def _agent_message(self, data: Data, now: Instant, time: int | None, story: str | None = None) -> Message:
-        seq = self.last_seq.get(AGENT_STREAM, 0) + 1
-        self.last_seq[AGENT_STREAM] = seq
+        self._given += 1
         at = now.wall if time is None else time
         event = Event(
             lane=Lane.HEALTH,
-            seq=seq,
+            seq=self._given,
             time=at,
             recorded=now.wall,
             data=data,
@@ -293,9 +289,6 @@ class Floor:
     def _judged(self, events: Sequence[Event]) -> Sequence[Event]:
         """Events with what is to be said of the clock that they were timed with."""
         return [_doubted(event) for event in events] if self._is_doubtful() else events
-
-    def _agent_state(self) -> bytes:
-        return json.dumps({AGENT_STREAM: self.last_seq.get(AGENT_STREAM, 0)}).encode()
 
 
 def _doubted(event: Event) -> Event:

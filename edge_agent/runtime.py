@@ -8,7 +8,7 @@ forwarder ends and the outbox closes. After the start nothing stops the agent bu
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from importlib.metadata import version
 
@@ -26,6 +26,7 @@ from edge_agent.control.place import socket_path
 from edge_agent.control.server import ControlServer
 from edge_agent.delivery import plain
 from edge_agent.delivery.bounds import Bounds
+from edge_agent.delivery.continuity import Continuity
 from edge_agent.delivery.forwarder import Forwarder, Presence
 from edge_agent.delivery.inbox import Inbox
 from edge_agent.delivery.login import Login, login
@@ -86,6 +87,7 @@ class Agent:
         self._random = random.Random()
         self._switching = Switching(self._running, self.health, reread, self._publisher, self._secret)
         self._connections = Connections(self._clock)
+        self._on_former: Callable[[bytes], Awaitable[None]] | None = None
 
     @property
     def config(self) -> Config:
@@ -142,11 +144,12 @@ class Agent:
         await outbox.open()
         try:
             await self._doubt_clock(outbox)
+            self._on_former = Continuity(outbox).check_birth
             retained = Retained()
             machines = [Machine(config, name, epoch=outbox.epoch) for name in config.machines]
             floor = Floor(config, machines, outbox, retained, clock, is_doubtful=lambda: clock.is_behind)
             floor.observers += self._observers
-            await floor.open(*self._first_words(outbox))
+            await floor.open(*self._first_words(outbox, floor.streams()))
             presence = self._presence(outbox, floor, began.wall)
 
             def forwarder(publisher: MqttPublisher) -> Forwarder:
@@ -275,7 +278,7 @@ class Agent:
             affected,
         )
 
-    def _first_words(self, outbox: SqliteOutbox) -> list[Data]:
+    def _first_words(self, outbox: SqliteOutbox, streams: Iterable[str]) -> list[Data]:
         """`agent.started`; and where the numbers of before cannot be continued, that nobody knows what is lost."""
         fresh = outbox.fresh
         started = AgentStarted(
@@ -299,7 +302,7 @@ class Agent:
                 cause="rollback" if outbox.rolled_back else "db_corrupt",
                 policy="drop_oldest",
             )
-            for stream in (AGENT_STREAM, *(f"{name}.{lane}" for name in self.config.machines for lane in "pm"))
+            for stream in (AGENT_STREAM, *streams)
         ]
         return [started, *lost]
 
@@ -328,6 +331,7 @@ class Agent:
             password=self._secret(config),
             clock=self._clock,
             home=self._home,
+            on_former=self._on_former,
         )
 
     def _presence(self, outbox: Outbox, floor: Floor, since: int) -> Presence:

@@ -20,6 +20,8 @@ from edge_agent.delivery.publisher import NotConnected, PublishError, Rejected, 
 
 CLOSE_LIMIT = 1.0
 """Seconds a clean disconnect may take."""
+LOOK_LIMIT = 3.0
+"""Seconds that the answer to what is retained may take."""
 MISSING_LIMIT = 6
 """One confirmation may be missing so many times `limit` while others come; without any, `limit` is the end."""
 _OVERHEAD = 128
@@ -42,6 +44,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[PublishError] = self._loop.create_future()
         self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._found: asyncio.Future[bytes | None] = self._loop.create_future()
         self._logged_in = False
         self._ended = asyncio.Event()
         self._goodbye: int | None = None
@@ -56,7 +59,7 @@ class Connection:
 
     async def open(self, will: Message, will_properties: Properties | None) -> None:
         """Connect and log in. Raises `NotConnected` or `Forbidden`."""
-        events = Events(self._answered, self._acknowledged, self._dismissed, self._thread_ended)
+        events = Events(self._answered, self._acknowledged, self._looked_up, self._dismissed, self._thread_ended)
         network = self._network = Network(self._login, will, will_properties, events, self._tell)
         network.start()
         try:
@@ -70,6 +73,18 @@ class Connection:
                 text = f"No answer from the broker {broker} in {self._login.limit:g} s."
             self._lose(Silence(text, code="B605", native="no CONNACK"))
             raise self.lost.result() from None
+
+    async def retained(self, topic: str) -> bytes | None:
+        """What the broker keeps of a topic; None if that is nothing, or we may not know. Raises `NotConnected` if it
+        ends the connection over it, and TimeoutError if it does not answer. Once for a connection."""
+        assert self._network is not None
+        self._network.look_up(topic)
+        awaited: set[asyncio.Future[Any]] = {self._found, self.lost}
+        async with asyncio.timeout(LOOK_LIMIT):
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        if self.lost.done():
+            raise self.lost.result()
+        return self._found.result()
 
     def publish(self, message: Message, *, retain: bool, properties: Properties | None) -> "asyncio.Future[None]":
         confirmed: asyncio.Future[None] = self._loop.create_future()
@@ -140,6 +155,10 @@ class Connection:
         self._logged_in = True
         if not self._opened.done():
             self._opened.set_result(None)
+
+    def _looked_up(self, found: bytes | None, _: object) -> None:
+        if not self._found.done():
+            self._found.set_result(found)
 
     def _dismissed(self, code: int, _: object) -> None:
         self._goodbye = code

@@ -18,6 +18,7 @@ from typing import Protocol
 from buffer.outbox import Message, Outbox, Span
 from edge_agent.backoff import Backoff
 from edge_agent.clock import SECOND, Clock
+from edge_agent.delivery.continuity import RolledBack
 from edge_agent.delivery.publisher import (
     REFUSED_WAIT,
     SILENT_WAIT,
@@ -131,6 +132,8 @@ class Forwarder:
     async def _connect_and_send_safely(self) -> PublishError:
         try:
             return await self._connect_and_send()
+        except RolledBack:
+            raise
         except Exception as error:  # a fault of ours must not end the sending for good while the buffer fills
             log.exception("sending failed in a way it should not")
             return NotConnected(f"Sending failed: {error!r}.", code="B699", native=repr(error))

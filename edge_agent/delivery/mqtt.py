@@ -10,6 +10,7 @@ Use it only where the broker knows nothing better.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from paho.mqtt.properties import Properties
@@ -26,18 +27,32 @@ from edge_agent.events.codec import stamp
 CLOUD_EVENT = b"application/cloudevents+json; charset=utf-8"
 PLAIN = b"application/json"
 
+QUESTIONS = 2
+"""A broker that ends the connection over the question what it keeps is asked so often."""
+
 
 class MqttPublisher:
     """Fulfils `Publisher`. `password` is the resolved secret, `home` the folder relative file names start from."""
 
     def __init__(
-        self, options: Mqtt, *, client_id: str, password: str | None, clock: Clock, home: Path = Path()
+        self,
+        options: Mqtt,
+        *,
+        client_id: str,
+        password: str | None,
+        clock: Clock,
+        home: Path = Path(),
+        on_former: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> None:
+        """`on_former` is given what the broker keeps in the place of the birth before that replaces it; what it
+        raises ends `connect`."""
         self._options = options
         self._client_id = client_id
         self._password = password
         self._clock = clock
         self._home = home
+        self._on_former = on_former
+        self._questions = QUESTIONS
         self._v5 = options.protocol == "5"
         self._connection: Connection | None = None
         self._lost: asyncio.Future[PublishError] | None = None
@@ -64,15 +79,30 @@ class MqttPublisher:
         self._connection, self._lost = connection, connection.lost
         try:
             await connection.open(will, self._will_properties())
+            await self._compare(connection, birth.topic)
             await self.publish(birth, retain=True)
         except PublishError as error:
             await self.close()
             if isinstance(error, NotConnected) or error.code in ("B601", "B603"):
                 raise
             raise NotConnected(f"The broker does not take the birth message: {error}", code=error.code) from error
-        except asyncio.CancelledError:
+        except BaseException:
             await self.close()
             raise
+
+    async def _compare(self, connection: Connection, topic: str) -> None:
+        """The first connections only: later the birth that is there may be that of a twin with our name, and each
+        would begin a new epoch because of the other."""
+        if self._on_former is None or self._questions == 0:
+            return
+        self._questions -= 1
+        try:
+            former = await connection.retained(topic)
+        except TimeoutError:
+            return
+        self._questions = 0
+        if former is not None:
+            await self._on_former(former)
 
     def publish(self, message: Message, *, retain: bool = False, replay: bool = False) -> "asyncio.Future[None]":
         if self._connection is None:

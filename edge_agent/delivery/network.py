@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTv5, MQTTv311
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -59,6 +59,12 @@ class Outgoing(NamedTuple):
     properties: Properties | None
 
 
+class Lookup(NamedTuple):
+    """Ask what is retained on a topic."""
+
+    topic: str
+
+
 class Events(NamedTuple):
     """What the thread tells, called through `tell` of the connection, in the event loop."""
 
@@ -66,6 +72,8 @@ class Events(NamedTuple):
     """CONNACK: reason code and properties."""
     acknowledged: Callable[[int, int], None]
     """PUBACK: token and reason code; -1 for a message that could not even be sent."""
+    looked_up: Callable[[bytes | None, None], None]
+    """The answer to a `Lookup`."""
     dismissed: Callable[[int, None], None]
     """DISCONNECT of the broker: reason code."""
     ended: Callable[[Exception | None, None], None]
@@ -82,7 +90,8 @@ class Network:
         self._login = login
         self._events = events
         self._tell = tell
-        self._orders: deque[Outgoing | None] = deque()
+        self._orders: deque[Outgoing | Lookup | None] = deque()
+        self._found: bytes | None = None
         self._tokens: dict[int, int] = {}
         self._poke_read, self._poke_write = socket.socketpair()
         self._poke_read.setblocking(False)
@@ -99,6 +108,10 @@ class Network:
 
     def send(self, outgoing: Outgoing) -> None:
         self._orders.append(outgoing)
+        self._poke()
+
+    def look_up(self, topic: str) -> None:
+        self._orders.append(Lookup(topic))
         self._poke()
 
     def leave(self) -> None:
@@ -132,6 +145,8 @@ class Network:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        client.on_message = self._on_message
+        client.on_unsubscribe = self._on_unsubscribe
         return client
 
     def _run(self) -> None:
@@ -193,6 +208,11 @@ class Network:
             if order is None:
                 client.disconnect()
                 continue
+            if isinstance(order, Lookup):
+                # What is retained comes between the two answers, as a broker deals with packets in their order.
+                client.subscribe(order.topic, 0)
+                client.unsubscribe(order.topic)
+                continue
             token, message, retain, properties = order
             info = client.publish(message.topic, message.body, 1, retain, properties)
             if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -216,6 +236,13 @@ class Network:
     ) -> None:
         code = reason if isinstance(reason, int) else reason.value
         self._tell(self._events.acknowledged, self._tokens.pop(mid), code)
+
+    def _on_message(self, client: Client, userdata: object, message: MQTTMessage) -> None:
+        if message.retain:
+            self._found = bytes(message.payload)
+
+    def _on_unsubscribe(self, *_: object) -> None:
+        self._tell(self._events.looked_up, self._found, None)
 
 
 class _Client(Client):

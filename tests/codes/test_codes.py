@@ -36,6 +36,7 @@ from edge_agent.catalogue import RUNNING, pages
 from edge_agent.clock import SystemClock
 from edge_agent.collector import Collector
 from edge_agent.delivery import refusals
+from edge_agent.delivery.continuity import RolledBack
 from edge_agent.delivery.forwarder import Forwarder
 from edge_agent.delivery.publisher import PublishError
 from edge_agent.health import DeviceHealth
@@ -91,6 +92,7 @@ FIXTURES |= {
                                  "again.", code="C522"),
     "C531": lambda _: faults.translate("oven-1", OVEN, NoAnswer(), (1,)),
     "S708": lambda _: closed(),
+    "S709": lambda _: RolledBack("the MOM has events with number 9 of press-1.p, and the last one here is 5"),
 }  # fmt: skip
 
 

@@ -278,6 +278,27 @@ async def test_an_epoch_is_fresh_until_its_first_message_is_stored(make: Callabl
         assert not outbox.fresh
 
 
+async def test_a_disowned_epoch_ends_with_the_next_opening(make: Callable[[], Outbox]) -> None:
+    outbox = make()
+    await outbox.open()
+    await outbox.append([message(outbox.epoch, 1), message(outbox.epoch, 2)], states={"press07": b"x"})
+    epoch = outbox.epoch
+    assert await outbox.last_numbers() == {"press07.p": 2}
+    await outbox.disown("the MOM has 9", epoch="yyyyyyyy0000")
+    assert outbox.epoch == epoch
+    await outbox.close()
+    outbox = make()
+    await outbox.open()
+    try:
+        assert outbox.epoch > "yyyyyyyy0000"
+        assert outbox.fresh
+        assert await outbox.load_state("press07") is None
+        assert await outbox.last_numbers() == {}
+        assert [stored.message.seq for stored in await outbox.next_batch(9, lane=Lane.PRODUCTION)] == [1, 2]
+    finally:
+        await outbox.close()
+
+
 async def test_closing_twice_and_before_opening_is_nothing(make: Callable[[], Outbox]) -> None:
     outbox = make()
     await outbox.close()

@@ -1,7 +1,7 @@
 """One suite for every broker and version that the publisher must work with."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,9 +39,15 @@ class Broker:
     says_why: bool = False
     """It sends DISCONNECT with the reason; mosquitto 2.0.11 just closes on a take-over."""
 
-    def publisher(self, client_id: str = "agent-1", **options: object) -> MqttPublisher:
+    def publisher(
+        self,
+        client_id: str = "agent-1",
+        *,
+        on_former: Callable[[bytes], Awaitable[None]] | None = None,
+        **options: object,
+    ) -> MqttPublisher:
         mqtt = Mqtt(url=f"mqtt://127.0.0.1:{self.port}", protocol=self.protocol, **options)
-        return MqttPublisher(mqtt, client_id=client_id, password=None, clock=SystemClock())
+        return MqttPublisher(mqtt, client_id=client_id, password=None, clock=SystemClock(), on_former=on_former)
 
 
 @pytest.fixture(params=["mosquitto-5", "mosquitto-3.1.1", "loopback-5", "loopback-3.1.1"])
@@ -98,6 +104,27 @@ async def test_the_birth_is_retained_and_a_clean_end_leaves_it(broker: Broker) -
     async with Sink(broker.port, STATUS) as sink:
         (birth,) = await sink.wait_for(1)
     assert (birth.payload, birth.retained) == (b"birth", True)
+
+
+async def test_the_birth_of_before_is_shown_before_it_is_replaced(broker: Broker) -> None:
+    seen: list[bytes] = []
+
+    async def look(former: bytes) -> None:
+        seen.append(former)
+        if former == b"newer":
+            raise ValueError
+
+    publisher = broker.publisher(on_former=look)
+    await publisher.connect(WILL, BIRTH)
+    assert seen == []
+    await publisher.connect(WILL, presence("newer"))
+    assert seen == []  # it may be that of a twin
+    await publisher.close()
+    with pytest.raises(ValueError):  # noqa: PT011 - the test's own
+        await broker.publisher(on_former=look).connect(WILL, BIRTH)
+    assert seen == [b"newer"]
+    async with Sink(broker.port, STATUS) as sink:
+        assert [one.payload for one in await sink.wait_for(1)] == [b"newer"]
 
 
 async def test_a_retained_message_is_there_for_who_comes_later(broker: Broker) -> None:

@@ -78,15 +78,15 @@ async def test_a_range_is_sent_again_as_it_was_and_what_is_gone_is_said(tmp_path
         await send(broker.port, f"{AGENT_TOPIC}/cmd/adm", command("resend.range", "r-1", subject=AGENT, **asked))
         elsewhere = {**asked, "epoch": "mlu4idc09c7x"}
         await send(broker.port, f"{AGENT_TOPIC}/cmd/adm", command("resend.range", "r-2", subject=AGENT, **elsewhere))
-        ahead = {"stream": "press-1.p", "epoch": epoch, "seq": 1_000_000}
-        await send(broker.port, f"{AGENT_TOPIC}/cmd/adm", command("stream.ack", "m-1", subject=AGENT, **ahead))
+        unknown = {"stream": "press-9.p", "epoch": epoch, "seq": 1_000_000}
+        await send(broker.port, f"{AGENT_TOPIC}/cmd/adm", command("stream.ack", "m-1", subject=AGENT, **unknown))
         await sink.wait_for(lambda _: len(sink.on(f"{AGENT_TOPIC}/ack")) >= 3, limit=30)
 
         answers = [one.json["data"] for one in sink.on(f"{AGENT_TOPIC}/ack")]
         assert [(one["code"], one.get("result")) for one in answers] == [
             ("ok", {"sent": 3, "unavailable": []}),
             ("ok", {"sent": 0, "unavailable": [[2, 4]]}),
-            ("conflict", None),
+            ("invalid", None),
         ]
 
         def again() -> list[bytes]:
