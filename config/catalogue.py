@@ -76,9 +76,10 @@ PAGES: dict[str, Page] = {
         "not filled in; secrets have {env: NAME}.",
     ),
     "E206": Page(
-        "A list of machines that cannot be read",
-        "The first row of the CSV names the columns: name, the template's variables, and line where lines differ. "
-        "A name with a range, press-[01-05], is as many machines, and other ranges of the row must count as many. "
+        "A list in a spreadsheet that cannot be read",
+        "The first row of a CSV names the columns. Of machines: name, the template's variables, and line where lines "
+        "differ; a name with a range, press-[01-05], is as many machines, and other ranges of the row must count as "
+        "many. Of tags: device, tag, and the settings of tags. "
         "Every row has as many cells as the first one; a cell with the delimiter in it stands in double quotes and a "
         'quote inside of it is written "". Spreadsheets do both when they save as CSV UTF-8.',
     ),

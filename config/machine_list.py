@@ -10,25 +10,18 @@ machine. The delimiter is the first of ; , and tab in the first row. Faults name
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from config import words, yaml12
+from config.cells import Broken, Cell, cells, delimiter_of
 from config.errors import ConfigFaults, Problem
 from config.include import again, beside
 from config.report import Place, Report, at
-from config.source import Source, Span, is_secret, read_as
+from config.source import Source, is_secret, read_as
 from config.yaml12 import Map, Node, Scalar, Seq
 
-DELIMITERS = ";,\t"
 MOST = 1000
 """Machines of one row."""
 _RANGE = re.compile(r"\[(\d+)-(\d+)\]")
-
-
-class Cell(NamedTuple):
-    text: str
-    span: Span
-    quoted: bool
 
 
 def listed_machines(root: Map, report: Report, base_dir: Path) -> Map:
@@ -110,13 +103,13 @@ def _machine(
         what = f"this row has {len(row)} cells, and the first row has {len(columns)}"
         report.add(Place(here, ""), Problem("E206", what, fix="a text with the delimiter in it needs quotes"), ())
         return None
-    cells = {column.value: (column, cell) for column, cell in zip(columns, row, strict=True)}
-    name = cells["name"][1]
+    row_of = {column.value: (column, cell) for column, cell in zip(columns, row, strict=True)}
+    name = row_of["name"][1]
     if not name.text:
         report.add(Place(here, ""), Problem("E206", "this machine has no name"), ())
         return None
     values, items = dict(given), dict(rest)
-    for key, (column, cell) in cells.items():
+    for key, (column, cell) in row_of.items():
         if key == "name" or not cell.text:
             continue
         if key == "line":
@@ -187,58 +180,10 @@ def _columns(row: Sequence[Cell], source: Source, report: Report) -> list[Scalar
 
 def _rows(source: Source, report: Report) -> Iterator[list[Cell] | None]:
     """The cells of each line; None for a line that cannot be read."""
-    delimiter = next((char for char in source.lines[0] if char in DELIMITERS), ",")
-    for number, line in enumerate(source.lines, 1):
+    delimiter = delimiter_of(source)
+    for number in range(1, len(source.lines) + 1):
         try:
-            yield list(_cells(line, number, delimiter, source.file))
-        except _Broken as broken:
+            yield cells(source, number, delimiter)
+        except Broken as broken:
             report.add(Place(broken.span, ""), broken.problem, ())
             yield None
-
-
-class _Broken(Exception):
-    def __init__(self, span: Span, problem: Problem) -> None:
-        super().__init__(problem.what)
-        self.span = span
-        self.problem = problem
-
-
-def _cells(line: str, number: int, delimiter: str, file: str) -> Iterator[Cell]:
-    at, end = 0, len(line)
-    while True:
-        start = at
-        while start < end and line[start] == " ":
-            start += 1
-        quoted = start < end and line[start] == '"'
-        if quoted:
-            text, at = _quoted(line, start, number, file)
-            while at < end and line[at] == " ":
-                at += 1
-            if at < end and line[at] != delimiter:
-                problem = Problem(
-                    "E206", "text behind the closing quote", fix='a quote inside of quotes is written ""'
-                )
-                raise _Broken(Span(number, at + 1, number, at + 2, file), problem)
-        else:
-            at = line.find(delimiter, start)
-            at = end if at < 0 else at
-            text = line[start:at].rstrip()
-        yield Cell(text, Span(number, start + 1, number, max(at, start + 1) + 1, file), quoted)
-        if at >= end:
-            return
-        at += 1
-
-
-def _quoted(line: str, start: int, number: int, file: str) -> tuple[str, int]:
-    """The text from the quote at `start` on, and where it ends."""
-    parts, at = [], start + 1
-    while True:
-        close = line.find('"', at)
-        if close < 0:
-            problem = Problem("E206", "this quote is not closed on its line", fix="a cell is one line")
-            raise _Broken(Span(number, start + 1, number, start + 2, file), problem)
-        parts.append(line[at:close])
-        if line[close + 1 : close + 2] != '"':
-            return "".join(parts), close + 1
-        parts.append('"')
-        at = close + 2

@@ -9,10 +9,12 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from config.errors import Problem
+from config.cells import Broken, Cell, cells, delimiter_of
+from config.errors import Fault, Problem
+from config.source import TOP, Source, Span
 from config.yaml12 import core
 
 FIRST = ("device", "tag")
@@ -25,22 +27,18 @@ ORDER = (
 INFORM = ("value", "quality", "path")
 _DECIMALS = ("scale", "offset", "deadband", "target", "lo", "hi", "low", "high")
 _TEXTS = ("node", "reference", "field", "unit", "type", "kind")
-_COMMA = re.compile(r"[-+]?\d+,\d+")
+_COMMA = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
 
 
 class Row(NamedTuple):
-    """One tag. `line` is where it stands in the file, from 1."""
+    """One tag. `places`: where its cells stand, by column."""
 
     device: str
     tag: str
     settings: Mapping[str, Any]
-    line: int = 0
-
-
-class BadTable(ValueError):
-    """The spreadsheet cannot be read; the text says where and why."""
+    places: Mapping[str, Span] = {}
 
 
 def written(rows: Iterable[Row], delimiter: str, inform: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -54,70 +52,104 @@ def written(rows: Iterable[Row], delimiter: str, inform: Sequence[Mapping[str, A
     table.writerow([*FIRST, *columns, *shown])
     for at, row in enumerate(rows):
         told = inform[at] if inform else {}
-        cells = [_cell(row.settings.get(key), delimiter) for key in columns]
-        table.writerow([row.device, row.tag, *cells, *(_cell(told.get(key), delimiter) for key in shown)])
+        settings = [_cell(key, row.settings.get(key), delimiter) for key in columns]
+        table.writerow([row.device, row.tag, *settings, *(_cell(key, told.get(key), delimiter) for key in shown)])
     return "\ufeff" + out.getvalue()
 
 
-def read(text: str, delimiter: str | None) -> list[Row]:
-    """The tags of a CSV file; the delimiter is found out if it is not named. Raises `BadTable`."""
-    text = text.removeprefix("\ufeff")
-    first = text.partition("\n")[0]
-    by = delimiter or max((";", "\t", ","), key=first.count)
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=by, strict=True)
-    rows: list[Row] = []
-    try:
-        header = [cell.strip() for cell in next(lines, [])]
-        if "tag" not in header:
-            raise BadTable(
-                f"line 1: the columns need the names device and tag, and those of settings: {first[:80]!r}"
-            )
-        doubled = {name for name in header if name and header.count(name) > 1}
-        if doubled:
-            raise BadTable(f"line 1: the column {min(doubled)} is there twice")
-        for cells in lines:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) > len(header):
-                raise BadTable(f"line {lines.line_num}: {len(cells)} cells, but {len(header)} columns have names")
-            rows.append(_row(dict(zip(header, cells, strict=False)), lines.line_num, by))
-    except csv.Error as error:
-        raise BadTable(f"line {lines.line_num}: {error}") from None
-    return rows
+def read(source: Source, delimiter: str | None = None) -> tuple[list[Row], list[Fault]]:
+    """The tags of a CSV file, and what of it cannot be read. The delimiter is found out if it is not named."""
+    by = delimiter or delimiter_of(source)
+    faults: list[Fault] = []
+    lines = _lines(source, by, faults)
+    header = next(lines, [])
+    columns = [cell.text for cell in header]
+    if "tag" not in columns:
+        what = "no column is called 'tag'"
+        why = f"the first row of {source.file} names the columns: device, tag, and settings such as node or holding"
+        return [], [*faults, source.fault(header[0].span if header else TOP, Problem("E206", what, why=why))]
+    for at, cell in enumerate(header):
+        if cell.text and cell.text in columns[:at]:
+            faults.append(source.fault(cell.span, Problem("E206", f"the column '{cell.text}' is there twice")))
+    rows, met = [], dict[tuple[str, str], int]()
+    for row in lines:
+        named = dict(zip(columns, row, strict=False))
+        if any(cell.text for cell in row[len(columns) :]):
+            what = f"this row has {len(row)} cells, and the first row has {len(columns)}"
+            faults.append(source.fault(row[0].span, Problem("E206", what, fix=_QUOTES)))
+        elif "tag" not in named or not named["tag"].text:
+            faults.append(source.fault(row[0].span, Problem("E206", "this tag has no name")))
+        else:
+            found = _row(named, source, by, faults)
+            key, line = (found.device, found.tag), found.places["tag"].line
+            if key in met:
+                what = f"'{found.tag}' is there twice, first on line {met[key]}"
+                faults.append(source.fault(found.places["tag"], Problem("E102", what, fix="delete one")))
+            met.setdefault(key, line)
+            rows.append(found)
+    return rows, faults
 
 
-def _row(cells: Mapping[str, str], line: int, delimiter: str) -> Row:
-    settings: dict[str, Any] = {}
-    for key, cell in cells.items():
-        text = cell.strip()
-        if not key or key in (*FIRST, *INFORM) or not text:
+_QUOTES = "a text with the delimiter in it needs quotes"
+
+
+def _lines(source: Source, delimiter: str, faults: list[Fault]) -> Iterator[list[Cell]]:
+    """The rows that hold anything."""
+    for number in range(1, len(source.lines) + 1):
+        try:
+            row = cells(source, number, delimiter)
+        except Broken as broken:
+            faults.append(source.fault(broken.span, broken.problem))
             continue
-        settings[key] = _value(key, text, line, delimiter)
-    tag = cells["tag"].strip()
-    if not tag:
-        raise BadTable(f"line {line}: the tag has no name")
-    return Row(cells.get("device", "").strip(), tag, settings, line)
+        if any(cell.text for cell in row):
+            yield row
 
 
-def _value(key: str, text: str, line: int, delimiter: str) -> Any:
+def _row(named: Mapping[str, Cell], source: Source, delimiter: str, faults: list[Fault]) -> Row:
+    settings: dict[str, Any] = {}
+    for key, cell in named.items():
+        if not key or key in (*FIRST, *INFORM) or not cell.text:
+            continue
+        try:
+            settings[key] = _value(key, cell.text)
+        except Problem as problem:
+            told = Problem(problem.code, problem.what, why=problem.why, fix=problem.fix)
+            faults.append(source.fault(cell.span, told))
+        except ValueError as error:
+            faults.append(source.fault(cell.span, Problem("E206", f"'{key}' cannot be read: {error}")))
+    device = named["device"].text if "device" in named else ""
+    return Row(device, named["tag"].text, settings, {key: cell.span for key, cell in named.items()})
+
+
+def _value(key: str, text: str) -> Any:
+    if text.startswith(("[", "{", '"')):
+        return json.loads(text)
     if key in _TEXTS:
         return text
     if key in _DECIMALS and _COMMA.fullmatch(text):
         text = text.replace(",", ".")
-    try:
-        return json.loads(text) if text.startswith(("[", "{")) else core(text)
-    except (Problem, ValueError) as error:
-        raise BadTable(f"line {line}: {key}: {text!r} cannot be read: {error}") from None
+    return core(text)
 
 
-def _cell(value: Any, delimiter: str) -> str:
+def _cell(key: str, value: Any, delimiter: str) -> str:
+    """As `_value` reads it again."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and delimiter == ";":
+    if isinstance(value, float) and delimiter == ";" and key in (*_DECIMALS, *INFORM):
         return repr(value).replace(".", ",")  # a spreadsheet that has ; between cells has , in numbers
-    return json.dumps(value) if isinstance(value, list | dict) else str(value)
+    if isinstance(value, str) and not (key in INFORM or _stands(key, value)):
+        return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
+
+
+def _stands(key: str, text: str) -> bool:
+    """Whether the text, written plainly, is read as itself."""
+    try:
+        return text == text.strip() and text != "" and text.isprintable() and _value(key, text) == text
+    except ValueError:
+        return False
 
 
 def yaml_line(name: str, settings: Mapping[str, Any]) -> str:

@@ -35,7 +35,8 @@ def detail(code: int) -> str:
 
 def translate(name: str, device: ModbusDevice, error: Exception, answered: Collection[int]) -> ConnectionLost:
     """What went wrong between us and the device; `answered` are the units heard on the same connection before."""
-    where, native = f"{name} ({device.endpoint})", f"{type(error).__name__}: {error}".rstrip(": ")
+    where = device.endpoint if name == device.url else f"{name} ({device.endpoint})"
+    native = f"{type(error).__name__}: {error}".rstrip(": ")
     seconds = f"{device.timeout / 1_000_000:g} s"
     if isinstance(device.place, Port) and not isinstance(error, NoAnswer | Closed | Unfit | TimeoutError):
         return _port(where, error, native)

@@ -54,7 +54,7 @@ class Failures:
     """Words for one device's failures. `certificate` is the file of the agent's own certificate, once known."""
 
     def __init__(self, device: str, address: str, timeout: int, user: str | None) -> None:
-        self._where = f"{device} ({address})"
+        self._where = address if device == address else f"{device} ({address})"
         self._address = address
         self._limit = f"{timeout / 1e6:g} s"
         self._user = user

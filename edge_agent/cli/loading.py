@@ -1,5 +1,6 @@
 """Finds the configuration and reads it; what is wrong with it is printed here and ends the command with 78."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,7 +60,7 @@ def read(path: Path) -> "Loaded":
     return load_file(path, drivers=Drivers().options(), check_expression=names)
 
 
-def report(ui: Ui, path: Path, faults: "tuple[Fault, ...]") -> None:
+def report(ui: Ui, path: Path, faults: "Sequence[Fault]") -> None:
     """Every fault: as text on stderr, with `-o json` as one object on stdout."""
     if ui.json:
         said = [fault.as_json() for fault in faults]

@@ -56,6 +56,21 @@ class Ui:
         if not self.quiet:
             sys.stderr.write(f"{self.paint('warning', 'yellow', sys.stderr)}: {message}\n")
 
+    def asks(self) -> bool:
+        """Whether a person can be asked something."""
+        return sys.stdin.isatty() and sys.stderr.isatty() and not self.json and not self.quiet
+
+    def ask(self, question: str, default: str) -> str:
+        """The person's answer; Enter is the default. Ctrl-C and the end of the input end the command."""
+        while True:
+            sys.stderr.write(f"{question}{f' [{default}]' if default else ''}: ")
+            sys.stderr.flush()
+            line = sys.stdin.readline()
+            if not line:
+                raise KeyboardInterrupt
+            if answer := line.strip() or default:
+                return answer
+
     def draws(self) -> bool:
         """Whether stdout is a terminal that can be drawn on."""
         return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"

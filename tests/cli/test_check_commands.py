@@ -63,7 +63,13 @@ def test_a_configuration_that_is_named_but_missing_is_named(edge_agent: Run, tmp
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["--opcua", "opc.tcp://10.20.1.11:4840"], ["--opcua", "plc-7"], ["--modbus", "10.20.1.31"]]
+    "arguments",
+    [
+        [],
+        ["--opcua", "opc.tcp://10.20.1.11:4840", "--offline"],
+        ["--opcua", "plc-7", "--offline"],
+        ["--modbus", "10.20.1.31"],
+    ],
 )
 def test_the_first_configuration_is_right_and_its_test_passes(edge_agent: Run, arguments: list[str]) -> None:
     assert edge_agent("init", *arguments).exit_code == 0
@@ -86,7 +92,7 @@ def test_init_does_not_overwrite(edge_agent: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--opcua", "http://plc"],
+        ["--opcua", "http://plc", "--offline"],
         ["--modbus", "ftp://plc"],
         ["--modbus", "a", "--opcua", "b"],
         ["no/such/folder.yaml"],
