@@ -80,6 +80,7 @@ def messages() -> list[bytes]:
 
 
 @pytest.mark.torture
+@pytest.mark.timeout(7200 if LONG else 120)
 def test_a_mutated_answer_is_read_or_refused() -> None:
     chance = random.Random(4)
     whole = messages()
@@ -134,6 +135,7 @@ def chunks(body: bytes, size: int) -> bytes:
 
 
 @pytest.mark.torture
+@pytest.mark.timeout(7200 if LONG else 120)
 async def test_mutated_chunks_end_at_most_their_connection(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL + 1)  # a log line of each would be kept by the test runner
     chance = random.Random(5)
