@@ -44,6 +44,8 @@ class Looked(NamedTuple):
     """16 bits each, as they came (Modbus)."""
     native: str = ""
     """The device's own words for type and state, e.g. `Int16, Good`."""
+    doubt: str = ""
+    """A code and why a value that is GOOD is hardly the right one."""
 
 
 @runtime_checkable

@@ -142,6 +142,25 @@ RUNNING: dict[str, Page] = {
         "line answers: baud, parity and stop_bits in url, the two wires of RS-485 exchanged, or tcp:// where the "
         "converter speaks rtu+tcp://.",
     ),
+    "C532": Page(
+        "The Modbus device has no such register",
+        "The device answered with exception 2 or 3. The tag is BAD and the others go on. Manuals count from 1 and the "
+        "wire from 0: write the manual's number as reference, or subtract 1. It may be in another table (holding, "
+        "input), another unit, or be readable only as a whole (one_tag_per_request). edge-agent browse DEVICE holding "
+        "shows what answers.",
+    ),
+    "C533": Page(
+        "The Modbus device is busy",
+        "The device answered with exception 5 or 6: it has no time just now. The tag is BAD until it answers, never "
+        "the last value. If it comes often, read more seldom (scan), wait after each answer (pause), or send one "
+        "request at a time (in_flight: 1).",
+    ),
+    "C534": Page(
+        "A float that is hardly a measured value",
+        "A number such as 9.18e-41 is mostly two registers in the wrong order. The message says in which word_order "
+        "and byte_order it would be a number that people measure; edge-agent read TAG --all-decodings shows every "
+        "one. It can also be two integers, or the register beside the right one.",
+    ),
     "C599": Page(
         "The driver failed in a way it should not",
         "A fault of the program or of a driver of another package. The device is connected anew; others are not "

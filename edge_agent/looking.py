@@ -205,6 +205,7 @@ def looked(one: Looked, now: int) -> dict[str, Any]:
         **seen(one.reading, now),
         "registers": list(one.registers),
         "native": one.native,
+        "doubt": one.doubt,
     }
 
 

@@ -13,7 +13,7 @@ from drivers.looking import Listing, Looked
 from drivers.modbus import looking
 from drivers.modbus.addresses import LAST
 from drivers.modbus.block import Block
-from drivers.modbus.decodings import WIDEST
+from drivers.modbus.decodings import WIDEST, doubt
 from drivers.modbus.encoding import of_tag
 from drivers.modbus.exchange import Answer, Closed, NoAnswer, Question, Unfit, question
 from drivers.modbus.faults import NOBODY_THERE, WRONG_ADDRESS, detail, not_connected, translate, unit_silent
@@ -133,7 +133,9 @@ class ModbusDriver:
             return Looked(own.refuse(detail(answer))[0])
         if field.table.bits:
             return Looked(own.take(answer)[0])
-        return Looked(own.take(answer[: field.size * 2])[0], looking.registers(answer))
+        registers = looking.registers(answer)
+        doubtful = doubt(registers[: field.size], self._encodings[field.tag])
+        return Looked(own.take(answer[: field.size * 2])[0], registers, doubt=doubtful)
 
     async def _peek(self, request: Request) -> Answer:
         """One request between those of `read`."""

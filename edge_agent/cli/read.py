@@ -149,6 +149,8 @@ def lines(ui: Ui, seen: list[dict[str, Any]], *, stamped: bool = False) -> list[
         out.append(line.replace(f" {word}", f" {ui.paint(word, _COLOURS[word])}", 1))
         if one.get("decodings"):
             out += _table(ui, one)
+        elif one["doubt"]:
+            out += [f"    {ui.paint('doubtful', 'yellow')}: {one['doubt']}"]
     return out
 
 

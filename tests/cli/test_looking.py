@@ -83,7 +83,7 @@ async def test_while_an_agent_holds_the_only_connection_every_look_goes_through_
             assert (code, out) == (0, "tags:\n  holding_5: {holding: 5, type: uint16}\n")
             code, out, _ = await run("read", "gone")
             assert code == ExitCode.PROBLEM
-            assert "BAD(illegal data address (exception 2))" in out
+            assert "BAD(illegal data address (exception 2): C532, there is no such register)" in out
             status = await running.status()
             assert status is not None
             assert (status["devices"]["oven-1"]["connects"], peer.connections, peer.refused) == (1, 1, 0)

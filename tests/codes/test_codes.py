@@ -27,6 +27,8 @@ from buffer.sqlite import SqliteOutbox
 from config.catalogue import PAGES
 from drivers.errors import DriverError
 from drivers.modbus import faults
+from drivers.modbus.decodings import doubt
+from drivers.modbus.encoding import Encoding
 from drivers.modbus.mbap import NoAnswer
 from drivers.modbus.options import ModbusDevice
 from drivers.opcua import near
@@ -91,6 +93,9 @@ FIXTURES |= {
     "C522": lambda _: PRESS.lost("its namespaces have moved, as after a program download; the nodes are looked up "
                                  "again.", code="C522"),
     "C531": lambda _: faults.translate("oven-1", OVEN, NoAnswer(), (1,)),
+    "C532": lambda _: _Said("C532", faults.detail(2)),
+    "C533": lambda _: _Said("C533", faults.detail(6)),
+    "C534": lambda _: _Said("C534", doubt([0x0000, 0x433B], Encoding("float32"))),
     "S708": lambda _: closed(),
     "S709": lambda _: RolledBack("the MOM has events with number 9 of press-1.p, and the last one here is 5"),
 }  # fmt: skip

@@ -109,7 +109,7 @@ async def test_one_register_that_does_not_exist_costs_its_own_tag_only(plc):
     learned = Learned()
     latest = await read_once(device(plc.url, tags), learned)
     assert latest["r37"].quality is Quality.BAD
-    assert latest["r37"].detail == "illegal data address (exception 2)"
+    assert latest["r37"].detail == "illegal data address (exception 2): C532, there is no such register"
     assert [tag for tag, reading in latest.items() if reading.quality is not Quality.GOOD] == ["r37"]
 
     before = await plc.requests()

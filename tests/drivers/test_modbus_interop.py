@@ -42,7 +42,7 @@ def tags_at(*numbers: int) -> dict[str, object]:
 def behind_the_end_is_bad(latest: dict[str, Reading]) -> None:
     for bad in (latest[f"{table}{n}"] for table in TABLES for n in (200, 230)):
         assert (bad.value, bad.quality) == (None, Quality.BAD)
-        assert bad.detail == "illegal data address (exception 2)"
+        assert bad.detail == "illegal data address (exception 2): C532, there is no such register"
 
 
 @pytest.mark.parametrize("in_flight", [1, 8])
