@@ -37,5 +37,6 @@ def troubles(told: Mapping[str, Any]) -> list[str]:
     elif buffer["full_in_s"] is not None and buffer["full_in_s"] < SOON:
         out.append("the buffer will be full within a day")
     if buffer["dead"]:
-        out.append(f"the broker refused {buffer['dead']} messages for ever; they are kept aside")
+        count = "a message" if buffer["dead"] == 1 else f"{buffer['dead']} messages"
+        out.append(f"the broker refused {count} for ever: edge-agent buffer list --state dead")
     return out

@@ -144,10 +144,10 @@ RUNNING: dict[str, Page] = {
     ),
     "C532": Page(
         "The Modbus device has no such register",
-        "The device answered with exception 2 or 3. The tag is BAD and the others go on. Manuals count from 1 and the "
-        "wire from 0: write the manual's number as reference, or subtract 1. It may be in another table (holding, "
-        "input), another unit, or be readable only as a whole (one_tag_per_request). edge-agent browse DEVICE holding "
-        "shows what answers.",
+        "The device answered with exception 2 or 3. The tag is BAD and the others go on. Manuals count from 1 and "
+        "the wire from 0: write the manual's number as reference, or subtract 1. It may be in another table "
+        "(holding, input) or another unit, or be readable only as a whole (one_tag_per_request). edge-agent browse "
+        "DEVICE holding shows what answers.",
     ),
     "C533": Page(
         "The Modbus device is busy",

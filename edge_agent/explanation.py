@@ -71,7 +71,8 @@ class Explanation:
         if owners:
             raise ValueError(f"several devices have a tag '{tag}': {listed([f'{name}/{tag}' for name in owners])}")
         known = [*self._floor.machines, *(f"{name}/{tag}" for name, one in devices.items() for tag in one.tags)]
-        raise ValueError(f"there is no machine and no tag '{what}'. {did_you_mean(what, known)}".strip())
+        hint = did_you_mean(what, known) or f"the machines are {listed([*self._floor.machines])}"
+        raise ValueError(f"there is no machine and no tag '{what}'; {hint}")
 
     async def _machine(self, name: str) -> dict[str, Any]:
         machine = self._floor.machines[name]

@@ -176,7 +176,7 @@ async def look(
             raise ValueError(f"there is no tag {tag!r}; there is {', '.join(options.tags) or 'none'}")
     found = await _looker(driver, options).look(tags, wide=wide)
     now = clock.now().wall
-    return [looked(one, now) for one in found]
+    return [{**looked(one, now), "unit": options.tags[one.reading.tag].unit} for one in found]
 
 
 def _looker(driver: Driver, options: DeviceOptions) -> Looker:

@@ -85,6 +85,7 @@ def register(app: typer.Typer) -> None:
             ui.result({"ok": True, **told})
         else:
             ui.result(f"trusted: {told['subject']}, thumbprint {told['thumbprint']}, as {target}")
+            ui.note("it counts from the next attempt to connect on")
 
     app.add_typer(group)
 

@@ -73,7 +73,8 @@ def register(app: typer.Typer) -> None:
             for path, old, new in found:
                 origin, raw = loaded.origins.get(path), written.get(path, "")
                 ui.result(f"{path}: {_said(old, raw)} -> {_said(new, raw)}{f'    # {origin}' if origin else ''}")
-            ui.result(f"{len(found)} differences; edge-agent reload takes them over" if found else "no difference")
+            count = f"{len(found)} difference{'s' if len(found) > 1 else ''}"
+            ui.result(f"{count}; edge-agent reload takes it over" if found else "no difference")
         if found:
             raise Stop(ExitCode.PROBLEM)
 

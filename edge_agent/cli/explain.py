@@ -50,7 +50,9 @@ def _code(ui: Ui, code: str) -> None:
 
         near = did_you_mean(code, pages())
         raise Stop(
-            ExitCode.USAGE, f"there is no page for {code!r}", hints=[near or f"there are {', '.join(pages())}"]
+            ExitCode.USAGE,
+            f"there is no page for {code!r}",
+            hints=[near or f"there are {', '.join(one for one in pages() if one[0] == code[0])}"],
         )
     if ui.json:
         ui.result({"code": code, "title": found.title, "text": found.text})
@@ -82,11 +84,11 @@ def reasons(told: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _machine(told: Mapping[str, Any]) -> list[str]:
-    from edge_agent.cli.words import ago, local, table
+    from edge_agent.cli.words import ago, pairs, since, table
 
     machine = told["machine"]
-    since = f" since {local(machine['since'])}" if "since" in machine else ""
-    lines = [f"machine {told['name']} is {machine.get('state', 'in no state yet')}{since}"]
+    spell = f" {since(machine['since'])}" if "since" in machine else ""
+    lines = [f"machine {told['name']} is {machine.get('state', 'in no state yet')}{spell}"]
     lines += ["decided by"] if told["inputs"] else ["nothing decides its state"]
     rows = [
         [f"{tag['device']}/{tag['tag']}", _value(tag), "" if tag["age_s"] is None else f"read {ago(tag['age_s'])}",
@@ -95,7 +97,7 @@ def _machine(told: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
     lines += table(rows)
     for name, values in machine["counters"].items():
-        lines.append(f"counter {name}: totals {_pairs(values['totals'])}, register {_pairs(values['raw'])}")
+        lines.append(f"counter {name}: totals {pairs(values['totals'])}; register {pairs(values['raw'])}")
     if machine.get("downtime"):
         from edge_agent.cli.status import downtime_text
 
@@ -133,7 +135,3 @@ def _value(tag: Mapping[str, Any]) -> str:
 
 def _place(tag: Mapping[str, Any]) -> str:
     return f"  # {tag['written']}" if tag["written"] else ""
-
-
-def _pairs(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items()) or "none yet"

@@ -105,7 +105,8 @@ def rows(config: Config, looks: Mapping[str, Look], now: int) -> list[dict[str, 
     for name, options in config.devices.items():
         for tag in options.tags:
             seen = looks[name].latest.get(tag)
-            row: dict[str, Any] = {"device": name, "tag": tag, "value": None, "quality": "NEVER", "detail": ""}
+            row: dict[str, Any] = {"device": name, "tag": tag, "value": None, "quality": "NEVER", "detail": "",
+                                   "unit": options.tags[tag].unit}  # fmt: skip
             if seen is not None:
                 reading, at = seen
                 when = at if reading.source_time is None else reading.source_time

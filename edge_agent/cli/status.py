@@ -70,25 +70,24 @@ def device_row(name: str, device: Mapping[str, Any]) -> list[str]:
 
 
 def _machine(name: str, machine: Mapping[str, Any]) -> list[str]:
-    from edge_agent.cli.words import local
-    from edge_agent.replay.summary import plain
+    from edge_agent.cli.words import pairs, since
 
     said = []
     if machine.get("downtime"):
         said.append(downtime_text(machine["downtime"]))
-    said += [f"{counter} {plain(values['totals'])}" for counter, values in machine["counters"].items()]
-    said += [f"no data since {local(gap['since'])} ({gap['cause']})" for gap in machine.get("gaps", {}).values()]
+    said += [f"{counter} {pairs(values['totals'])}" for counter, values in machine["counters"].items()]
+    said += [f"no data {since(gap['since'])}, {gap['cause']}" for gap in machine.get("gaps", {}).values()]
     state = str(machine.get("state", "no state yet"))
-    return [name, state, f"since {local(machine['since'])}" if "since" in machine else "", "; ".join(said)]
+    return [name, state, since(machine["since"]) if "since" in machine else "", "; ".join(said)]
 
 
 def downtime_text(downtime: Mapping[str, Any]) -> str:
-    from edge_agent.cli.words import local
+    from edge_agent.cli.words import since
 
     reason = downtime.get("reason") or {}
     said = reason.get("text") or reason.get("code")
-    words = f"downtime {downtime['class']} {downtime['category']} since {local(downtime['since'])}"
-    return f"{words} ({said})" if said else words
+    words = f"downtime {downtime['class']} {downtime['category']} {since(downtime['since'])}"
+    return f"{words}: {said}" if said else words
 
 
 def broker_text(broker: Mapping[str, Any]) -> str:

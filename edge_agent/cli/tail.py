@@ -78,9 +78,11 @@ def value_line(reading: Mapping[str, Any]) -> str:
 
 
 def value_text(reading: Mapping[str, Any]) -> str:
-    """An error never becomes a value."""
-    value = reading["value"]
-    return "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    """With its unit where it is known. An error never becomes a value."""
+    from edge_agent.replay.summary import short
+
+    value, unit = reading["value"], reading.get("unit")
+    return "-" if value is None else f"{short(value)} {unit}" if unit else short(value)
 
 
 def quality_text(reading: Mapping[str, Any]) -> str:

@@ -1,6 +1,8 @@
 """Times, ages and sizes as people read them."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60))
@@ -29,6 +31,18 @@ def local(time: str | int) -> str:
     moment = datetime.fromisoformat(time) if isinstance(time, str) else _EPOCH + timedelta(microseconds=time)
     moment = moment.astimezone()
     return f"{moment:%Y-%m-%d %H:%M:%S} {_offset(moment)}"
+
+
+def since(time: int) -> str:
+    """A beginning (UTC µs) in local time, with its age: `since 2026-03-02 09:14:07 +08:00 (3 min 10 s)`."""
+    from edge_agent.clock import SECOND, SystemClock
+
+    return f"since {local(time)} ({span((SystemClock().now().wall - time) / SECOND)})"
+
+
+def pairs(values: Mapping[str, Any]) -> str:
+    """Counts by name: `total 29, scrap 3`."""
+    return ", ".join(f"{name} {value}" for name, value in values.items()) or "none yet"
 
 
 def clock(text: str) -> str:

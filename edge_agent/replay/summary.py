@@ -48,7 +48,7 @@ def short_type(event: Wire) -> str:
 def summary(event: Wire) -> str:
     """The telling fields, without the type."""
     data = event.get("data", {})
-    said = [f"{key}={plain(data[key])}" for key in _FIELDS.get(short_type(event), ()) if key in data]
+    said = [f"{key}={short(data[key])}" for key in _FIELDS.get(short_type(event), ()) if key in data]
     window, figures = data.get("window"), data.get("kpi", {})
     if isinstance(window, Mapping):
         said.insert(0, f"{window['basis']}={window['id']}")
@@ -59,12 +59,19 @@ def summary(event: Wire) -> str:
     return " ".join(said)
 
 
-def plain(value: Any) -> str:
-    """A value as it would be written in YAML."""
+def short(value: Any) -> str:
+    """A value for the eye: floats with the digits that a float32 has."""
+    return plain(value, digits=8)
+
+
+def plain(value: Any, *, digits: int | None = None) -> str:
+    """A value as it would be written in YAML. `digits`: most digits of a float."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {plain(member)}" for key, member in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {plain(member, digits=digits)}" for key, member in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(plain, value)) + "]"
+        return "[" + ", ".join(plain(member, digits=digits) for member in value) + "]"
+    if isinstance(value, float) and digits is not None and len(str(value)) > digits + 2:
+        return f"{value:.{digits}g}"
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)

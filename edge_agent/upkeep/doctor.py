@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from pydantic import BaseModel
+
 from config.errors import Problem
 from config.load import Loaded
 from config.model import Secret
 from config.secrets import resolve
 from config.units import size_text
 from edge_agent.clock import EARLIEST, Clock
+from edge_agent.delivery.refusals import unreachable
 from edge_agent.time_server import is_synchronised
 
 NEEDED = 1 << 30
@@ -103,19 +106,25 @@ def _existing(folder: Path) -> Path:
 
 
 def _secrets(loaded: Loaded) -> Iterator[Finding]:
-    http = loaded.config.http
-    wanted = {"mqtt.password": loaded.config.mqtt.password, "http.token": http.token if http else None}
     sound = True
-    for name, secret in wanted.items():
-        if isinstance(secret, Secret):
-            try:
-                resolve(secret, base_dir=loaded.base_dir)
-            except Problem as problem:
-                sound = False
-                mild = secret.credential is not None and "CREDENTIALS_DIRECTORY" not in os.environ
-                yield Finding("secrets", "warning" if mild else "problem", f"{name}: {problem.what}", problem.fix)
+    for name, secret in _kept(loaded.config):
+        try:
+            resolve(secret, base_dir=loaded.base_dir)
+        except Problem as problem:
+            sound = False
+            mild = secret.credential is not None and "CREDENTIALS_DIRECTORY" not in os.environ
+            yield Finding("secrets", "warning" if mild else "problem", f"{name}: {problem.what}", problem.fix)
     if sound:
-        yield Finding("secrets", "ok", "every secret of the broker and the page can be read")
+        yield Finding("secrets", "ok", "every secret can be read")
+
+
+def _kept(part: object, path: str = "") -> Iterator[tuple[str, Secret]]:
+    """Every secret of the configuration that is kept elsewhere, with its dotted path."""
+    if isinstance(part, Secret):
+        yield path, part
+    elif isinstance(part, BaseModel | Mapping):
+        for name, value in part.items() if isinstance(part, Mapping) else part:
+            yield from _kept(value, f"{path}.{name}" if path else str(name))
 
 
 def _certificates(loaded: Loaded, clock: Clock) -> Iterator[Finding]:
@@ -208,9 +217,6 @@ def _broker(loaded: Loaded, status: Mapping[str, Any] | None) -> Iterator[Findin
 
 
 def _reaches(host: str, port: int, secure: bool, loaded: Loaded) -> Finding | None:
-    def told(code: str, text: str) -> Finding:
-        return Finding("broker", "problem", f"{code} {host}:{port} {text}", f"edge-agent explain {code}")
-
     try:
         with socket.create_connection((host, port), REACH_TIME) as plain:
             if secure:
@@ -218,10 +224,9 @@ def _reaches(host: str, port: int, secure: bool, loaded: Loaded) -> Finding | No
                     plain, server_hostname=host
                 ):
                     pass
-    except ssl.SSLError as error:
-        return told("B602", f"shows a certificate that is not believed: {error.reason or error}")
     except FileNotFoundError:
         return None  # said under certificates
     except OSError as error:
-        return told("B605", f"cannot be reached: {error.strerror or error}")
+        refused = unreachable(error, ca_file=loaded.config.mqtt.ca_file, broker=f"{host}:{port}")
+        return Finding("broker", "problem", f"{refused.code} {refused}", f"edge-agent explain {refused.code}")
     return None

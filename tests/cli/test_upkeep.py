@@ -51,7 +51,7 @@ def test_the_doctor_looks_at_everything_and_says_what_to_do(edge_agent: Run, con
     }  # fmt: skip
     (broker,) = found["broker"]
     assert broker["state"] == "problem"
-    assert broker["text"].startswith("B605 127.0.0.1:9 cannot be reached")
+    assert broker["text"].startswith("B605 Nothing listens on 127.0.0.1:9.")
     assert broker["fix"] == "edge-agent explain B605"
     text = edge_agent("doctor")
     assert text.exit_code == 3
@@ -65,6 +65,17 @@ def test_the_doctor_names_a_secret_and_a_certificate_that_are_missing(edge_agent
     assert "NOT_THERE is not set" in found["secrets"][0]["text"]
     assert "ca.pem" in found["certificates"][0]["text"]
     assert found["certificates"][0]["state"] == "problem"
+
+
+def test_the_doctor_names_a_missing_password_of_a_device(edge_agent: Run, configuration: Path) -> None:
+    login = "identity: {username: u, password: {env: NOT_THERE}}"
+    configuration.write_text(
+        "version: 1\nsite: {enterprise: acme, site: sz1, area: hall}\ndevices:\n  press-1:\n    driver: opcua\n"
+        f"    url: opc.tcp://127.0.0.1:9\n    {login}\n    tags: {{s: {{node: 'nsu=u;s=s', type: int16}}}}\n"
+    )
+    (secret,) = findings(edge_agent("doctor", "-o", "json"), 3)["secrets"]
+    assert secret["state"] == "problem"
+    assert secret["text"].startswith("devices.press-1.identity.password: ")
 
 
 def test_the_doctor_sees_that_the_file_is_not_what_runs(
