@@ -161,6 +161,7 @@ class Switching:
             life.inbox.renew()
         if done.page:
             life.site.renew()
+        life.sending.forwarder.introduce()
         await life.heartbeat.beat()
         return done
 

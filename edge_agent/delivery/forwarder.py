@@ -129,6 +129,11 @@ class Forwarder:
         self._session.resend(messages)
         return True
 
+    def introduce(self) -> None:
+        """Another configuration runs: the status topic says so. A new connection says it by its birth."""
+        if self._session is not None:
+            self._retained.once(self._presence.birth())
+
     async def _connect_and_send_safely(self) -> PublishError:
         try:
             return await self._connect_and_send()

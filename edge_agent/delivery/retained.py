@@ -33,6 +33,7 @@ class Retained:
         self.changed = asyncio.Event()
         self._newest: dict[str, Message] = {}
         self._dirty: dict[str, None] = {}
+        self._once: Message | None = None
 
     async def load(self, outbox: Outbox, places: Iterable[Place]) -> None:
         """Take up what `keep` stored before the last stop."""
@@ -63,8 +64,14 @@ class Retained:
         self._dirty[snapshot.topic] = None
         self.changed.set()
 
+    def once(self, message: Message) -> None:
+        """A retained message that is no snapshot: it is sent on this connection, and the newest one only."""
+        self._once = message
+        self.changed.set()
+
     def all_changed(self) -> int:
         """A new connection: the broker may have lost them all. How many they are."""
+        self._once = None
         self._dirty = dict.fromkeys(self._newest)
         if self._dirty:
             self.changed.set()
@@ -80,6 +87,9 @@ class Retained:
 
     def take(self) -> Message | None:
         """The next snapshot that was not yet sent as it is now, or None."""
+        if self._once is not None:
+            message, self._once = self._once, None
+            return message
         if not self._dirty:
             self.changed.clear()
             return None

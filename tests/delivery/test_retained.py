@@ -54,6 +54,16 @@ def test_what_did_not_change_is_not_sent_again_but_after_a_reconnect() -> None:
     assert len(drain(retained)) == 1
 
 
+def test_a_birth_that_is_told_anew_is_sent_once_and_not_on_the_next_connection() -> None:
+    retained, birth = Retained(), event(Lane.HEALTH, 1)
+    retained.once(birth)
+    retained.observe([made("state.changed", 1)])
+    assert [one.topic for one in drain(retained)] == [birth.topic, "ea/v1/s/a/l/m1/cur/state"]
+    retained.once(birth)
+    retained.all_changed()
+    assert [one.topic for one in drain(retained)] == ["ea/v1/s/a/l/m1/cur/state"]
+
+
 async def test_after_a_restart_the_rows_that_were_kept_give_the_same_snapshots() -> None:
     before = Retained()
     events = [made("state.changed", 1), made("downtime.started", 2)]

@@ -1,6 +1,7 @@
 """A running agent is given another configuration, again and again, while both machines make parts."""
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -30,6 +31,12 @@ DRILL = SAW.replace("saw-1", "drill-1")
 def reload(p: Plant) -> dict[str, Any]:
     told: dict[str, Any] = ControlClient(socket_path(p.folder / "buffer.db"), answer_time=60).ask("reload")
     return told
+
+
+def born(p: Plant) -> list[str]:
+    """The configurations of the retained births that the MOM has seen."""
+    told = [json.loads(one.payload) for one in p.sink.messages if one.topic.endswith("/status")]
+    return [one["config_hash"] for one in told if one["online"]]
 
 
 async def ready(p: Plant, agent: Any) -> None:
@@ -119,6 +126,8 @@ async def test_what_is_unchanged_says_nothing_and_what_is_taken_out_says_so(tmp_
             assert told["broker"] == "kept"
             after = await agent.until(lambda s: s["devices"]["oven-1"]["status"] == "UP")
             assert after["agent"]["config_hash"] == told["config_hash"] != before["agent"]["config_hash"]
+            await p.sink.wait_for(lambda _: born(p)[-1] == told["config_hash"], 30)
+            assert len(born(p)) == 2, "the birth is told anew on the same connection"
             assert after["devices"]["press-1"]["connects"] == before["devices"]["press-1"]["connects"]
             assert after["machines"]["saw-1"]["downtime"]["id"] == before["machines"]["saw-1"]["downtime"]["id"]
             for machine in ("press-1", "oven-1", "saw-1"):
