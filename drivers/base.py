@@ -50,6 +50,26 @@ class Recalled(NamedTuple):
     more: bool = False
 
 
+class Entries(NamedTuple):
+    """The readings of a batch come out of the ring buffer in which the device itself notes what happens, in its
+    order and none of them told before. A `source_time` is when it happened, on the device's clock; readings before
+    the first that has one are what was so before it.
+
+    `position`: where reading goes on, to be kept in the transaction of what the batch brought and given to
+    `RingReader.resume`. `tags`: all that the ring tells of, also those of which there is nothing new. `clock`: the
+    device's clock as the ring was read, if it tells; then only distances from it matter. `lost`: entries before these
+    were lost, with the cause of `data.gap`; nothing is known of what they said of the tags that do not count.
+    `counting`: tags that go up by what the entries say, and so go on over a loss. `notes`: (code, text) of what
+    somebody should look at."""
+
+    position: str
+    tags: frozenset[str]
+    clock: Micros | None = None
+    lost: str | None = None
+    counting: frozenset[str] = frozenset()
+    notes: tuple[tuple[str, str], ...] = ()
+
+
 class Batch(NamedTuple):
     """What one `read` brought, oldest first. A tag may occur more than once (queued notifications).
 
@@ -65,6 +85,7 @@ class Batch(NamedTuple):
     restarted: bool = False
     missed: int = 0
     recalled: Recalled | None = None
+    entries: Entries | None = None
 
 
 class Driver(Protocol):
@@ -92,6 +113,16 @@ class Historian(Protocol):
     async def recall(self, since: Micros) -> Batch | None:
         """Between `connect` and the first `read`: what was recorded from `since` (UTC µs) on, or a first piece of
         it, with `Batch.recalled`. None if there is nothing, or the device cannot tell. Raises `ConnectionLost`."""
+
+
+@runtime_checkable
+class RingReader(Protocol):
+    """A `Driver` of a device that may have a ring buffer."""
+
+    def resume(self, position: str) -> None:
+        """Before `connect`: the `Entries.position` that was kept last, empty if there is none. Without this call
+        nothing is kept, so nothing is read from the ring, and what has been read is never confirmed to the device.
+        Calling `read` again says that what the last one brought has been kept."""
 
 
 class DriverSpec(Protocol):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from config.model import DeviceOptions
-from drivers.base import Batch, Driver, Historian
+from drivers.base import Batch, Driver, Historian, RingReader
 from drivers.errors import ConnectionLost, DriverError
 from edge_agent.backoff import Backoff
 from edge_agent.clock import Clock
@@ -36,6 +36,9 @@ class Sink(Protocol):
 
     def unseen(self, device: str) -> int | None:
         """Since when nothing of the device is known (UTC µs), if its own history of that is wanted."""
+
+    def position(self, device: str) -> str | None:
+        """The `Entries.position` that was kept of the device last, empty if there is none; None if none is kept."""
 
     async def record(self, *data: Data) -> None:
         """What the collector says about its connection."""
@@ -74,6 +77,8 @@ class Collector:
             driver = self._open_driver()
             began = self._clock.now().mono
             try:
+                if isinstance(driver, RingReader) and (position := self._sink.position(self._name)) is not None:
+                    driver.resume(position)
                 async with asyncio.timeout(self._connect_limit):
                     await driver.connect()
                 await self._collect(driver)

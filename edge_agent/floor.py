@@ -24,7 +24,7 @@ from edge_agent.due import DueTimes
 from edge_agent.events.codec import agent_encoder, machine_encoder
 from edge_agent.events.topics import AGENT_STREAM
 from edge_agent.events.types import Data, DataLoss, Event
-from edge_agent.machine.contracts import Machine, Outcome, State, Timing
+from edge_agent.machine.contracts import NO_ROWS, Machine, Outcome, State, Timing
 from edge_agent.machine.tag_table import tag_table
 
 Observer = Callable[[Sequence[Message]], None]
@@ -61,12 +61,15 @@ class Floor:
         """The last number given in the agent's own stream."""
         self._outbox = outbox
         self._retained = retained
+        self._config = config
         self._clock = clock
         self._is_doubtful = is_doubtful
         self._encoders = {name: machine_encoder(config, name, outbox.epoch) for name in self.machines}
         self._dictionaries = self._tags_of(config, self.machines)
         self._agent_encoder = agent_encoder(config, outbox.epoch)
         self._states: dict[str, State] = {}
+        self._positions: dict[str, str] = {}
+        """Device → up to where its ring was fed."""
         self._due = DueTimes()
         self._by_device = _by_device(self.machines.values())
 
@@ -75,6 +78,7 @@ class Floor:
         self.last_seq.update(await self._outbox.last_numbers())
         self._given = self.last_seq.get(AGENT_STREAM, 0)
         await self._retained.load(self._outbox, [encoder.place for encoder in self._encoders.values()])
+        await self._find_positions(self._config)
         stored = {name: await self._outbox.load_state(_key(name)) for name in self.machines}
         rows = {name: await self._rows(machine) for name, machine in self.machines.items()}
         await self.record(*first)
@@ -100,6 +104,7 @@ class Floor:
         changed.
         """
         new = [machine for machine in machines if machine.name not in self.machines]
+        await self._find_positions(config)
         stored = {machine.name: await self._outbox.load_state(_key(machine.name)) for machine in new}
         rows = {machine.name: await self._rows(machine) for machine in new}
         encoders = {m.name: machine_encoder(config, m.name, self._outbox.epoch) for m in machines}
@@ -145,7 +150,21 @@ class Floor:
         for watcher in self.watchers if batch.recalled is None else ():
             watcher(batch, now)
         machines = self._by_device.get(batch.device, ())
-        await self._commit([(m, m.step(self._states[m.name], batch, now)) for m in machines], now)
+        rows: dict[str, bytes] = {}
+        if batch.entries is not None:
+            self._positions[batch.device] = batch.entries.position
+            rows[_ring(batch.device)] = batch.entries.position.encode()
+        await self._commit([(m, m.step(self._states[m.name], batch, now)) for m in machines], now, rows)
+
+    def position(self, device: str) -> str | None:
+        """Up to where the device's ring was fed; empty if that never was."""
+        return self._positions.get(device, "")
+
+    async def _find_positions(self, config: Config) -> None:
+        for device in config.devices:
+            if device not in self._positions:
+                stored = await self._outbox.load_state(_ring(device))
+                self._positions[device] = "" if stored is None else stored.decode()
 
     def using(self, device: str) -> list[str]:
         """Names of the machines that use tags of the device."""
@@ -230,9 +249,12 @@ class Floor:
     def describe(self) -> dict[str, dict[str, Any]]:
         return {name: machine.describe(self._states[name]) for name, machine in self.machines.items()}
 
-    async def _commit(self, outcomes: Iterable[tuple[Machine, Outcome]], now: Instant) -> None:
+    async def _commit(
+        self, outcomes: Iterable[tuple[Machine, Outcome]], now: Instant, rows: Mapping[str, bytes] = NO_ROWS
+    ) -> None:
+        """`rows`: further rows of state, of the same transaction."""
         messages: list[Message] = []
-        states: dict[str, bytes] = {}
+        states: dict[str, bytes] = dict(rows)
         counted: list[Machine] = []
         for machine, outcome in outcomes:
             name = machine.name
@@ -308,6 +330,10 @@ def _totals(counted: Iterable[bytes]) -> dict[str, Mapping[str, int | float]]:
     """The last totals of each counter in bodies of `production.counted`, oldest first."""
     data = [json.loads(body)["data"] for body in counted]
     return {each["counter"]: each["totals"] for each in data}
+
+
+def _ring(device: str) -> str:
+    return f"ring/{device}"
 
 
 def _key(machine: str, row: str | None = None) -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple, get_args
 from drivers.base import Value
 from drivers.modbus.addresses import Table
 from drivers.modbus.encoding import Encoding
-from drivers.modbus.options import Order, Type
+from drivers.modbus.places import Order, Type
 from drivers.modbus.plan import Field, Request
 from drivers.modbus.registers import Layout
 

@@ -10,17 +10,18 @@ from typing import NamedTuple
 
 from drivers.base import Batch, Micros, Reading
 from drivers.looking import Listing, Looked
-from drivers.modbus import looking
+from drivers.modbus import looking, ring
 from drivers.modbus.addresses import LAST
 from drivers.modbus.block import Block
 from drivers.modbus.decodings import WIDEST, doubt
-from drivers.modbus.encoding import of_tag
+from drivers.modbus.encoding import of_form
 from drivers.modbus.exchange import Answer, Closed, NoAnswer, Question, Unfit, question
 from drivers.modbus.faults import NOBODY_THERE, WRONG_ADDRESS, detail, not_connected, translate, unit_silent
 from drivers.modbus.learned import Learned
 from drivers.modbus.line import Line
 from drivers.modbus.options import ModbusDevice
 from drivers.modbus.plan import Field, Limits, Request, halves, plan
+from drivers.ring.reader import ROUNDS
 from drivers.ticker import Ticker
 
 _MOST_SCANS = 64
@@ -64,14 +65,24 @@ class ModbusDriver:
         self._limit = device.timeout / 1_000_000
         self._pause = device.pause / 1_000_000
         self._limits = Limits(device.max_registers, device.max_gap, device.one_tag_per_request)
-        self._ticker = Ticker(device.period(tag) for tag in device.tags)
-        self._fields = [Field(name, *tag.address, tag.registers) for name, tag in device.tags.items()]
+        self._ring = None if device.ring is None else ring.reader(name, device, device.ring, self._ask)
+        ring_period = [device.ring_period] if self._ring is not None else []
+        self._ticker = Ticker([*(device.period(tag) for tag in device.polled), *ring_period])
+        self._fields = [Field(name, *tag.address, tag.registers) for name, tag in device.polled.items()]
         self._encodings = {
-            name: of_tag(tag, device.word_order, device.byte_order) for name, tag in device.tags.items()
+            name: of_form(tag, device.word_order, device.byte_order) for name, tag in device.polled.items()
         }
-        self._deadbands = {name: tag.deadband for name, tag in device.tags.items() if tag.deadband}
+        self._deadbands = {name: tag.deadband for name, tag in device.polled.items() if tag.deadband}
         self._reported: dict[str, Reading] = {}
         self._scans: dict[tuple[Micros, ...], _Scan] = {}
+        self._tick: tuple[tuple[Micros, ...], int] | None = None
+        """The scan that is under way while the entries of the ring are read."""
+        self._rounds = 0
+
+    def resume(self, position: str) -> None:
+        """See `drivers.base.RingReader`."""
+        if self._ring is not None:
+            self._ring.resume(position)
 
     async def connect(self) -> None:
         """Join the line and have one answer of the unit: connected means that data will come."""
@@ -80,6 +91,8 @@ class ModbusDriver:
             fields = self._learned.split(self._fields)[0] or self._fields
             for request in plan(fields[:1], self._limits):
                 await self._ask([self._block(request).question])
+            if not fields and self._ring is not None:
+                await self._ring.look()
             self._connected = True
         except (OSError, ImportError) as error:
             raise translate(self._name, self._device, error, ()) from error
@@ -90,7 +103,15 @@ class ModbusDriver:
     async def read(self) -> Batch:
         if not self._connected:
             raise not_connected(self._name)
-        due, missed = await self._ticker.tick()
+        if self._tick is None:
+            self._tick, self._rounds = await self._ticker.tick(), 0
+        due, missed = self._tick
+        if self._ring is not None and self._device.ring_period in due and self._rounds < ROUNDS:
+            self._rounds += 1
+            entries = await self._ring.read()
+            if entries is not None:
+                return entries
+        self._tick = None
         if self._learned.has_gaps and self._learned.worth_another_try(_now()):
             self._scans.clear()
         scan = self._scans.get(due) or self._plan(due)
@@ -101,6 +122,8 @@ class ModbusDriver:
                 parts.append(await self._take(block, answer))
         if scan.refused:
             parts.append(await self._refused(scan.refused))
+        if self._ring is not None:
+            parts.append(self._ring.readings)
         return Batch(self._name, scan.join(parts), missed=missed)
 
     async def close(self) -> None:
@@ -119,7 +142,9 @@ class ModbusDriver:
 
     async def look(self, tags: Sequence[str], *, wide: bool = False) -> list[Looked]:
         """See `drivers.looking.Looker`; one request for each tag, past what is learned and dead bands."""
-        return [await self._look(next(field for field in self._fields if field.tag == tag), wide) for tag in tags]
+        fields = {field.tag: field for field in self._fields}
+        told = {} if self._ring is None else {reading.tag: reading for reading in self._ring.readings}
+        return [await self._look(fields[tag], wide) if tag in fields else Looked(told[tag]) for tag in tags]
 
     async def _look(self, field: Field, wide: bool) -> Looked:
         most = max(field.size, WIDEST) if wide and not field.table.bits else field.size

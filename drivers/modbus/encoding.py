@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from drivers.base import Value
-from drivers.modbus.options import ModbusTag, Order, Type
+from drivers.modbus.places import Form, Order, Type
 
 Convert: TypeAlias = Callable[[Sequence[Any]], Sequence[Value]]
 _FLOATS = ("float32", "float64")
@@ -27,16 +27,16 @@ class Encoding(NamedTuple):
     offset: float | None = None
 
 
-def of_tag(tag: ModbusTag, word_order: Order, byte_order: Order) -> Encoding:
-    """The tag's encoding; the orders are the device's, for a tag that names none."""
+def of_form(form: Form, word_order: Order, byte_order: Order) -> Encoding:
+    """How a tag or another value is encoded; the orders are the device's, for one that names none."""
     return Encoding(
-        tag.kind,
-        tag.word_order or word_order,
-        tag.byte_order or byte_order,
-        tag.bit,
-        tag.mask,
-        tag.scale,
-        tag.offset,
+        form.kind,
+        form.word_order or word_order,
+        form.byte_order or byte_order,
+        form.bit,
+        form.mask,
+        getattr(form, "scale", None),
+        getattr(form, "offset", None),
     )
 
 

@@ -22,6 +22,7 @@ _REQUESTS: dict[Table, type[ModbusPDU]] = {
     Table.HOLDING: ReadHoldingRegistersRequest,
     Table.INPUT: ReadInputRegistersRequest,
 }
+_WRITE_ONE, _WRITE_SEVERAL = 6, 16
 EXCEPTION = 0x80
 """Bit of the function code that marks a refusal."""
 
@@ -37,6 +38,8 @@ class Question(NamedTuple):
     pdu: bytes
     size: int
     """Data bytes of the answer, or `ANY`."""
+    echo: bytes = b""
+    """What is answered to a question that writes."""
 
 
 Answer: TypeAlias = bytes | int
@@ -99,6 +102,17 @@ def question(unit: int, request: Request) -> Question:
     return Question(unit, bytes([message.function_code]) + message.encode(), size)
 
 
+def writing(unit: int, start: int, registers: bytes) -> Question:
+    """Holding registers become these, one or several at once. Nothing else of this driver writes."""
+    place = start.to_bytes(2, "big")
+    if len(registers) == 2:
+        pdu = bytes([_WRITE_ONE]) + place + registers
+        return Question(unit, pdu, 0, pdu)
+    count = (len(registers) // 2).to_bytes(2, "big")
+    head = bytes([_WRITE_SEVERAL]) + place + count
+    return Question(unit, head + bytes([len(registers)]) + registers, 0, head)
+
+
 def answer_of(pdu: bytes, asked: Question) -> Answer:
     """What a complete PDU says. Raises Unfit."""
     function = asked.pdu[0]
@@ -108,6 +122,10 @@ def answer_of(pdu: bytes, asked: Question) -> Answer:
         raise Unfit(f"it answers function {pdu[0]} instead of {function}")
     if asked.size == ANY:
         return pdu[1:]
+    if asked.echo:
+        if pdu != asked.echo:
+            raise Unfit("it does not repeat what was written")
+        return b""
     if pdu[1] != asked.size or len(pdu) != asked.size + 2:
         raise Unfit(f"it has {len(pdu) - 2} bytes of data instead of {asked.size}")
     return pdu[2:]

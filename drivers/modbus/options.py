@@ -1,137 +1,42 @@
 """What can be written in YAML for a device with `driver: modbus`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from config.errors import Problem
 from config.model import DeviceOptions, File, Name, TagOptions, Warned
 from config.units import Duration
-from drivers.modbus.addresses import LAST, Address, Table, manual_number, parse_reference
+from drivers.modbus.addresses import manual_number
 from drivers.modbus.endpoint import Host, Port, parse
+from drivers.modbus.places import Order, Place, Type, fault
+from drivers.modbus.ring_options import ModbusRing
 from drivers.modbus.tls import Tls
+from drivers.ring import options as ring_options
 
-Type = Literal[
-    "bool",
-    "int16",
-    "uint16",
-    "int32",
-    "uint32",
-    "int64",
-    "uint64",
-    "float32",
-    "float64",
-    "bcd16",
-    "bcd32",
-    "string",
-]
-Order = Literal["big", "little"]
-_Wire = Annotated[int, Field(ge=0, le=LAST)]
-_REGISTERS: Mapping[str, int] = {
-    "bool": 1,
-    "int16": 1,
-    "uint16": 1,
-    "bcd16": 1,
-    "int32": 2,
-    "uint32": 2,
-    "float32": 2,
-    "bcd32": 2,
-    "int64": 4,
-    "uint64": 4,
-    "float64": 4,
-    "string": 1,
-}
-_INTEGERS = ("int16", "uint16", "int32", "uint32", "int64", "uint64")
-_NUMBERS = (*_INTEGERS, "float32", "float64", "bcd16", "bcd32")
+_OF_A_RING = ("ring", "type", "unit", "target", "lo", "hi")
 
 
-def _fault(code: Literal["E301", "E302"], text: str) -> PydanticCustomError:
-    return PydanticCustomError(code, text)
-
-
-class ModbusTag(TagOptions):
+class ModbusTag(Place, TagOptions):
     """One value: exactly one address, and how its registers are read."""
 
-    coil: _Wire | None = None
-    """Read-write bit; counts from 0 as on the wire."""
-    discrete: _Wire | None = None
-    """Read-only bit; counts from 0 as on the wire."""
-    holding: _Wire | None = None
-    """Read-write register; counts from 0 as on the wire."""
-    input: _Wire | None = None
-    """Read-only register; counts from 0 as on the wire."""
-    reference: int | str | None = None
-    """The manual's number; counts from 1: 30101 is `input: 100`, 400201 is `holding: 200`."""
-    type: Type | None = None
-    """Default: bool for bits, uint16 for registers."""
-    length: Annotated[int, Field(ge=1, le=250)] | None = None
-    """Characters of a string, two per register."""
-    bit: Annotated[int, Field(ge=0, le=15)] | None = None
-    """One bit of a register as a bool; 0 is the lowest."""
-    mask: Annotated[int, Field(ge=1)] | None = None
-    """Only these bits of an integer, moved down so that the lowest of them is bit 0: `0x00F0` gives 0 to 15."""
-    word_order: Order | None = None
-    """Which register of a 32 or 64 bit value comes first; default: that of the device."""
-    byte_order: Order | None = None
-    """Which byte of a register comes first; default: that of the device."""
+    WHAT: ClassVar[str] = "a tag"
+    ring: bool = False
+    """In place of an address: the entries of the device's ring tell the value."""
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> "ModbusTag":
-        given = [word for word in ("coil", "discrete", "holding", "input", "reference") if self._has(word)]
-        if len(given) != 1:
-            have = f"this one has {' and '.join(given)}" if given else "this one has none"
-            raise _fault("E302", f"a tag needs exactly one of coil, discrete, holding, input or reference: {have}")
-        if self.reference is not None:
-            try:
-                parse_reference(self.reference)
-            except ValueError as error:
-                raise _fault("E302", str(error)) from None
-        for text in self._mistakes():
-            raise _fault("E301", text)
-        return self
-
-    def _has(self, word: str) -> bool:
-        return getattr(self, word) is not None
-
-    def _mistakes(self) -> Sequence[str]:
-        kind, bits = self.kind, self.address.table.bits
-        rules = (
-            (bits and kind != "bool", f"a {self.address.table.word} is one bit: its type can only be bool"),
-            (bits and self.bit is not None, "'bit' picks from a register; this is one bit already"),
-            (self.bit is not None and self.type not in (None, "bool"), "'bit' gives a bool"),
-            (self.mask is not None and kind not in _INTEGERS, "'mask' needs an integer type"),
-            (self.mask is not None and self.mask >> 16 * self.registers != 0, "'mask' is wider than the type"),
-            (kind == "string" and self.length is None, "a string needs 'length', its number of characters"),
-            (kind != "string" and self.length is not None, "'length' is for strings"),
-            (
-                kind not in _NUMBERS and any(self._has(word) for word in ("scale", "offset", "deadband")),
-                f"'scale', 'offset' and 'deadband' are for numbers, not for {kind}",
-            ),
-            (self.address.number + self.registers - 1 > LAST, f"the value ends beyond the last address, {LAST}"),
-        )
-        return [text for wrong, text in rules if wrong]
-
-    @property
-    def address(self) -> Address:
-        if self.reference is not None:
-            return parse_reference(self.reference)
-        for table in Table:
-            number: int | None = getattr(self, table.word)
-            if number is not None:
-                return Address(table, number)
-        raise AssertionError("validated")
+    def check(self) -> None:
+        if not self.ring:
+            super().check()
+            return
+        if self.type is None:
+            raise Problem("E306", "a tag of the ring needs 'type'", fix="type: bool", at=())
+        for word in sorted(self.model_fields_set.difference(_OF_A_RING)):
+            raise Problem("E303", f"a tag of the ring has no '{word}'", at=(word,))
 
     @property
     def kind(self) -> Type:
-        """The type with its default filled in."""
-        return self.type or ("bool" if self.address.table.bits or self.bit is not None else "uint16")
-
-    @property
-    def registers(self) -> int:
-        """How many addresses the value takes."""
-        return (self.length + 1) // 2 if self.length is not None else _REGISTERS[self.kind]
+        return self.type or "uint16" if self.ring else super().kind
 
 
 class ModbusDevice(DeviceOptions):
@@ -162,6 +67,8 @@ class ModbusDevice(DeviceOptions):
     """Silence after each answer, for devices that need it."""
     in_flight: Annotated[int, Field(ge=1, le=16)] = 1
     """Requests sent without waiting for the answers in between; above 1 only for devices that queue them."""
+    ring: ModbusRing | None = None
+    """A ring buffer in which the PLC notes what happens between two scans."""
     tags: Mapping[Name, ModbusTag]
 
     @field_validator("url")
@@ -170,16 +77,16 @@ class ModbusDevice(DeviceOptions):
         try:
             parse(url)
         except ValueError as error:
-            raise _fault("E301", str(error)) from None
+            raise fault("E301", str(error)) from None
         return url
 
     @model_validator(mode="after")
     def _fits_the_device(self) -> "ModbusDevice":
         if self.pause and self.in_flight > 1:
-            raise _fault("E301", "'pause' needs in_flight: 1")
-        for name, tag in self.tags.items():
+            raise fault("E301", "'pause' needs in_flight: 1")
+        for name, tag in self.polled.items():
             if tag.registers > self.max_registers:
-                raise _fault("E301", f"tag {name} takes {tag.registers} registers, max_registers is less")
+                raise fault("E301", f"tag {name} takes {tag.registers} registers, max_registers is less")
         return self
 
     @model_validator(mode="after")
@@ -198,6 +105,33 @@ class ModbusDevice(DeviceOptions):
             lacks, has = ("key_file", "cert_file") if self.key_file is None else ("cert_file", "key_file")
             raise Problem("E302", f"'{has}' needs '{lacks}' beside it", at=(has,))
         return self
+
+    @model_validator(mode="after")
+    def _has_a_ring_that_works(self) -> "ModbusDevice":
+        kinds = {name: tag.kind for name, tag in self.tags.items()}
+        if self.ring is not None:
+            for problem in self.ring.faults(self.max_registers):
+                raise problem
+        bits = None if self.ring is None else self.ring.head.kind
+        for problem in ring_options.faults(self.ring, self.tags, kinds, bits):
+            raise problem
+        return self
+
+    @property
+    def polled(self) -> Mapping[str, ModbusTag]:
+        """The tags that have an address."""
+        return {name: tag for name, tag in self.tags.items() if not tag.ring}
+
+    def period(self, tag: str) -> int:
+        return self.ring_period if self.tags[tag].ring else super().period(tag)
+
+    @property
+    def ring_period(self) -> int:
+        """Microseconds between two looks at the ring."""
+        return self.scan if self.ring is None or self.ring.scan is None else self.ring.scan
+
+    def sampling_of(self, tag: str) -> int:
+        return ring_options.SURE if self.tags[tag].ring else super().sampling_of(tag)
 
     @property
     def place(self) -> Host | Port:
@@ -222,7 +156,7 @@ class ModbusDevice(DeviceOptions):
 
     def warnings(self) -> Sequence[Warned]:
         found = []
-        for name, tag in self.tags.items():
+        for name, tag in self.polled.items():
             table, number = tag.address
             meant = None if tag.reference is not None else manual_number(table, number)
             if meant is not None:

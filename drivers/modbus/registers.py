@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from drivers.base import Value
 from drivers.modbus.encoding import Convert, Encoding, conversion
-from drivers.modbus.options import Order, Type
+from drivers.modbus.places import Order, Type
 from drivers.modbus.plan import Field, Request
 
 _FORMATS: Mapping[Type, str] = {

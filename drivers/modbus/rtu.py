@@ -197,7 +197,7 @@ class RtuConnection(asyncio.Protocol):
                 frame = bytes(self._heard[start : start + size])
                 if size and len(frame) == size and frame[-2:] == _checksum(frame[:-2]):
                     del self._heard[: start + size]
-                    self._use(asked, frame[2] if size == 5 and frame[1] & EXCEPTION else frame[3:-2])
+                    self._use(asked, _answer(frame, asked))
                     return True
         return False
 
@@ -228,7 +228,15 @@ def _size(heard: bytearray, start: int, asked: Question) -> int:
         return 0
     if head[1] == asked.pdu[0] | EXCEPTION:
         return 5
+    if asked.echo:
+        return len(asked.echo) + 3 if heard[start + 1 : start + 1 + len(asked.echo)] == asked.echo else 0
     return asked.size + 5 if head[1] == asked.pdu[0] and head[2] == asked.size else 0
+
+
+def _answer(frame: bytes, asked: Question) -> Answer:
+    if frame[1] & EXCEPTION:
+        return frame[2]
+    return b"" if asked.echo else frame[3:-2]
 
 
 def _misfit(heard: bytearray, asked: Question) -> str:
@@ -251,6 +259,8 @@ def _canary(asked: Question, doubtful: Sequence[Question]) -> Question:
     """A question to the same unit whose answer can be mistaken neither for that to `asked` nor for one that may still
     come: it has another length."""
     function, start, count = asked.pdu[0], asked.pdu[1:3], int.from_bytes(asked.pdu[3:5], "big")
+    if asked.echo:
+        function, count = 3, 1  # what writes is never asked in another form
     bits = function in (1, 2)
     step, most = (8, 2000) if bits else (1, 125)
     taken = {asked.size, *(each.size for each in doubtful)}

@@ -135,6 +135,9 @@ class _Sink:
     def unseen(self, device: str) -> int | None:
         return None  # what is recorded is what is seen
 
+    def position(self, device: str) -> str | None:
+        return None
+
     async def record(self, *data: "Data") -> None:
         from edge_agent.events.types import ConnectionChanged
 

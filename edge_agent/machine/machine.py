@@ -21,9 +21,10 @@ from edge_agent.machine.counters import Group, flush
 from edge_agent.machine.measurements import SetState
 from edge_agent.machine.parts import Part, Rebuild, Resumed, StateBegan
 from edge_agent.machine.plan import Plan, plan, with_calendar
-from edge_agent.machine.recalling import Recalling, unseen
+from edge_agent.machine.recalling import unseen
 from edge_agent.machine.record import MachineState
 from edge_agent.machine.registers import Register
+from edge_agent.machine.ring import Ring
 from edge_agent.machine.sample_sets import prepare
 from edge_agent.machine.samples import Device
 from edge_agent.machine.state import GROUPS
@@ -57,7 +58,9 @@ class Machine:
         if batch.device not in self.devices:
             return Outcome(state)
         step = self._step(state, now)
-        if batch.recalled is None:
+        if batch.entries is not None:
+            step.entries(batch)
+        elif batch.recalled is None:
             step.batch(batch)
         else:
             step.recall(batch)
@@ -75,8 +78,8 @@ class Machine:
         step.advance()
         return step.finish()
 
-    def _step(self, state: MachineState, now: Instant) -> Recalling:
-        return Recalling(self._planned(state.archive.calendar), self._sets, self._epoch, state, now, self._team)
+    def _step(self, state: MachineState, now: Instant) -> Ring:
+        return Ring(self._planned(state.archive.calendar), self._sets, self._epoch, state, now, self._team)
 
     def _planned(self, calendar: str | None) -> Plan:
         """The plan with the calendar of the MOM, if it has sent one."""
@@ -200,7 +203,7 @@ class Machine:
                 parts[part.name], anew[part] = part.initial(now), str(fault)
         return parts, anew
 
-    def _introduce(self, step: Recalling, part: Part[Any], why: str) -> None:
+    def _introduce(self, step: Ring, part: Part[Any], why: str) -> None:
         """A part that is new to a machine in the middle of its life hears the state, and no more."""
         if why:
             step.warn("state_unreadable", f"{self.name}: what was stored of its {part.name} cannot be used ({why}).")

@@ -53,6 +53,9 @@ class Shop:
     def unseen(self, device: str) -> int | None:
         return None
 
+    def position(self, device: str) -> str | None:
+        return None
+
     async def record(self, *data: Data) -> None: ...
 
     @property

@@ -57,6 +57,9 @@ class Script:
     def unseen(self, device: str) -> int | None:
         return None
 
+    def position(self, device: str) -> str | None:
+        return None
+
     async def record(self, *data: Data) -> None:
         self.told += data
 

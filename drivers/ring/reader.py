@@ -1,0 +1,280 @@
+"""Reads a ring: every entry once and in order, or a word that some were lost.
+
+**Consistent.** The head is read first, then the slots up to it, then the head again: an entry below the first head is
+complete, and the second head tells whether the PLC may have written over it meanwhile. The slot before the next entry
+is the *witness*: it is read along, and if it is not what it was, the PLC has gone round or begun anew.
+
+**Lost.** More entries than slots, another witness, and an overflow that the PLC tells of are a loss. What can still
+be read for certain is told behind it: of a PLC that began anew what it has written since, and where slot numbers
+alone cannot say that, the entries that are younger than the last one. Never an entry twice.
+
+**Kept.** A batch carries the position behind it, and the next `read` says that it is kept. Only then, and only if the
+configuration allows it, the PLC's tail is moved up to it.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from drivers.base import Batch, Entries, Micros, Reading
+from drivers.ring import state as states
+from drivers.ring.access import Access, Header, Slot, Unreadable
+from drivers.ring.plan import Plan, Strange
+from drivers.ring.stamps import unwrapped
+from drivers.ring.state import State
+
+MOST: Final = 500
+"""Entries of one batch, and old ones that are looked at."""
+ROUNDS: Final = 10
+"""Batches of one scan, if the PLC writes faster than they are kept."""
+_ROLLED_OVER = 0.9
+"""A fall by more of all the numbers that a clock has is a roll-over."""
+_UNREAD = "the ring has not been read yet"
+_NOT_KEPT = "the entries of a ring are read by a running agent alone"
+
+
+class Reader:
+    """One ring over one connection. Without `resume` nothing is read."""
+
+    def __init__(self, device: str, plan: Plan, access: Access) -> None:
+        self._device = device
+        self._plan = plan
+        self._access = access
+        self._state: State | None = None
+        self._before: State | None = None
+        """What was kept of a ring that was laid out in another way."""
+        self._resumed = False
+        self._first = True
+        """Nothing was told on this connection yet, or since the ring could not be read."""
+        self._unconfirmed = False
+        self._notes: dict[tuple[str, str], bool] = {}
+        """What somebody should look at → whether it was told."""
+        self.readings = self._none(_NOT_KEPT)
+        """The tags as they are now, for the other batches of the device; the same object while nothing changes."""
+
+    def resume(self, position: str) -> None:
+        """See `drivers.base.RingReader`."""
+        self._resumed = True
+        self.readings = self._none(_UNREAD)
+        known = states.load(position)
+        if known is not None and known.layout == self._plan.layout:
+            self._state = known
+        else:
+            self._before = known
+
+    async def look(self) -> None:
+        """Ask the device for the indices, whatever it answers."""
+        try:
+            await self._access.header()
+        except Unreadable:
+            return
+
+    async def read(self) -> Batch | None:
+        """The next entries; None if there are none. What the last call brought has been kept."""
+        if not self._resumed:
+            return None
+        try:
+            return await self._read()
+        except (Unreadable, Strange) as why:
+            if self.readings[0].detail != str(why):
+                self.readings = self._none(str(why))
+            self._first = True
+            return None
+
+    async def _read(self) -> Batch | None:
+        header = await self._access.header()
+        numbering, known = self._plan.numbering, self._state
+        head = numbering.number(header.head)
+        if known is None:
+            return await self._begin(header, head)
+        if self._unconfirmed:
+            await self._confirm(header, known)
+        if self._reset(header, head, known) or self._began_anew(header, known):
+            return await self._lost(known)
+        ahead = (head - known.next) % numbering.modulo
+        if ahead > numbering.most:
+            return await self._lost(known)
+        state = self._noted(header, head, known)
+        lost = "queue_overflow" if state.dropped[:1] == (known.next,) else None
+        if lost is not None:
+            state = states.forgotten(state._replace(dropped=state.dropped[1:]), self._plan)
+        slots: Sequence[Slot] = ()
+        if ahead or numbering.points_to != "total":
+            whole = [ahead, *((mark - known.next) % numbering.modulo for mark in state.dropped)]
+            witness, *slots = await self._slots(header, known.next - 1, min(MOST, *whole) + 1)
+            header = await self._access.header()
+            again = (numbering.number(header.head) - known.next) % numbering.modulo
+            if not ahead <= again <= numbering.most or self._other(witness, known, again):
+                return await self._lost(known)
+        if slots or lost or self._first or not all(self._notes.values()):
+            return self._batch(state, slots, header, lost)
+        self._state = state
+        return None
+
+    def _noted(self, header: Header, head: int, known: State) -> State:
+        """With where the PLC may have had no room: before what is there now unless its tail has not moved since, and
+        behind it if there still is none."""
+        now = known._replace(overflow=header.overflow, tail=header.tail)
+        if not header.overflow or header.overflow == known.overflow:
+            return now
+        full = self._full(header, head, known)
+        before = () if full and header.tail == known.tail else (known.next,)
+        return now._replace(dropped=tuple(dict.fromkeys((*known.dropped, *before, *([head] if full else ())))))
+
+    def _full(self, header: Header, head: int, known: State) -> bool:
+        numbering = self._plan.numbering
+        waits_for = known.next if header.tail is None else numbering.number(header.tail)
+        return (head - waits_for) % numbering.modulo >= numbering.most
+
+    def _reset(self, header: Header, head: int, known: State) -> bool:
+        """Whether the PLC itself moved the tail that only this agent may move."""
+        if not self._plan.confirms or header.tail is None:
+            return False
+        numbering = self._plan.numbering
+        tail = numbering.number(header.tail)
+        return (known.next - tail) % numbering.modulo > (head - tail) % numbering.modulo
+
+    def _began_anew(self, header: Header, known: State) -> bool:
+        """Whether the PLC's time since its start has fallen, and not because it rolled over."""
+        if not self._plan.since_boot or header.clock is None or known.stamp is None:
+            return False
+        return 0 < known.stamp - header.clock < _ROLLED_OVER * self._plan.since_boot * 1000
+
+    def _other(self, witness: Slot, known: State, again: int) -> bool:
+        """Whether the slot before the next entry is not what it was, and should be."""
+        numbering = self._plan.numbering
+        if again >= numbering.slots or (numbering.keeps and not witness.code):
+            return False  # a full ring has written over it, or the PLC empties what was confirmed
+        return witness.digest != known.witness
+
+    async def _begin(self, header: Header, head: int) -> Batch:
+        """The first look at a ring: behind what is confirmed if the PLC waits for that, else at its head. The entries
+        before tell what is so now, and count nothing."""
+        numbering = self._plan.numbering
+        start = head
+        if self._plan.confirms and header.tail is not None:
+            tail = numbering.number(header.tail)
+            start = tail if (head - tail) % numbering.modulo <= numbering.most else head
+        unread = (head - start) % numbering.modulo
+        size = min(MOST, numbering.slots)
+        old = await self._slots(header, start - size, size)
+        counted = {} if self._before is None else self._before.values
+        state = State(
+            self._plan.layout,
+            start,
+            old[-1].digest,
+            {tag: _whole(counted.get(tag)) if tag in self._plan.wraps else None for tag in self._plan.tags},
+            overflow=header.overflow,
+            tail=header.tail,
+        )
+        certain = old[max(0, unread - (numbering.slots - size)) + 1 :]
+        state = states.told(state, [slot for slot in certain if slot.code], self._plan, counts=False)[0]
+        so = [reading for reading in states.current(state, self._plan.tags) if reading.value is not None]
+        return self._batch(state, (), header, None if self._before is None else "config_change", so)
+
+    async def _lost(self, known: State) -> Batch:
+        """Take up what can be read for certain of a ring in which entries were lost."""
+        numbering = self._plan.numbering
+        header = await self._access.header()
+        head = numbering.number(header.head)
+        size = min(MOST, numbering.slots)
+        slots = await self._slots(header, head - size, size)
+        dropped = (head,) if header.overflow and self._full(header, head, known) else ()
+        moved = (numbering.number((await self._access.header()).head) - head) % numbering.modulo
+        new, cause = self._survivors(known, slots, header, head)
+        new = max(0, min(new, numbering.slots - moved - 1, size))
+        state = states.forgotten(known, self._plan)._replace(
+            next=(head - new) % numbering.modulo,
+            witness=slots[-1].digest,
+            overflow=header.overflow,
+            tail=header.tail,
+            dropped=dropped,
+        )
+        if cause == "plc_restart" and self._plan.since_boot:
+            state = state._replace(stamp=header.clock)
+        return self._batch(state, slots[size - new :], header, cause)
+
+    def _survivors(self, known: State, slots: Sequence[Slot], header: Header, head: int) -> tuple[int, str]:
+        """(how many of the newest slots hold entries that were not told, the cause of the loss)"""
+        numbering = self._plan.numbering
+        if self._plan.confirms and header.tail is not None:
+            unread = (head - numbering.number(header.tail)) % numbering.modulo
+            return (unread if unread <= numbering.most else 0), "plc_restart"
+        if numbering.points_to == "total":
+            ahead = (head - known.next) % numbering.modulo
+            gone_round = numbering.most < ahead <= numbering.modulo // 2
+            return (len(slots), "queue_overflow") if gone_round else (min(head, len(slots)), "plc_restart")
+        if self._began_anew(header, known):
+            return _young(slots[len(slots) - head :] if head <= len(slots) else slots, None), "plc_restart"
+        began_anew = any(not slot.code for slot in slots)
+        young = _young(slots, known.stamp) if self._plan.timed else 0
+        return young, "plc_restart" if began_anew or not young else "queue_overflow"
+
+    async def _confirm(self, header: Header, known: State) -> None:
+        """Move the PLC's tail behind what has been kept."""
+        index = self._plan.numbering.tail_for(known.next)
+        refused = "" if header.tail == index else await self._access.move_tail(index)
+        if refused:
+            self._note("tail_not_moved", f"{self._device}: the tail of its ring cannot be moved: {refused}.")
+        self._unconfirmed = bool(refused)
+
+    async def _slots(self, header: Header, first: int, count: int) -> list[Slot]:
+        """`count` slots from that of the entry `first` on, with their times beside the PLC's clock."""
+        found = await self._access.slots(first % self._plan.numbering.slots, count)
+        if not self._plan.since_boot:
+            return list(found)
+        return [
+            slot
+            if slot.stamp is None
+            else slot._replace(
+                stamp=None if header.clock is None else unwrapped(slot.stamp, header.clock, self._plan.since_boot)
+            )
+            for slot in found
+        ]
+
+    def _batch(
+        self,
+        state: State,
+        slots: Sequence[Slot],
+        header: Header,
+        lost: str | None = None,
+        leading: Sequence[Reading] = (),
+    ) -> Batch:
+        state, readings, unknown = states.told(state, slots, self._plan)
+        if slots:
+            after = (state.next + len(slots)) % self._plan.numbering.modulo
+            state = state._replace(next=after, witness=slots[-1].digest)
+        for code in unknown:
+            text = f"{self._device}: entries of its ring have the code {code}, which `codes` does not name"
+            self._note("unmapped_entry", f"{text}. Add it, with {{}} if it means nothing.")
+        self._state, self._first, self._unconfirmed = state, False, self._plan.confirms
+        self.readings = states.current(state, self._plan.tags, states.LOST if lost else states.NOTHING_YET)
+        entries = Entries(
+            states.dump(state),
+            frozenset(self._plan.tags),
+            header.clock,
+            lost,
+            frozenset(self._plan.wraps),
+            tuple(note for note, is_told in self._notes.items() if not is_told),
+        )
+        self._notes = dict.fromkeys(self._notes, True)
+        return Batch(self._device, (*leading, *readings), entries=entries)
+
+    def _note(self, code: str, text: str) -> None:
+        self._notes.setdefault((code, text), False)
+
+    def _none(self, why: str) -> tuple[Reading, ...]:
+        return tuple(states.reading(tag, None, why=why) for tag in self._plan.tags)
+
+
+def _young(slots: Sequence[Slot], stamp: Micros | None) -> int:
+    """How many slots at the end hold entries that are younger than `stamp`; all entries are if it is None."""
+    young = 0
+    for slot in reversed(slots):
+        if not slot.code or (stamp is not None and (slot.stamp is None or slot.stamp <= stamp)):
+            break
+        young += 1
+    return young
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,88 @@
+"""A PLC with a ring buffer, in memory: what it writes, and what happens to that while it is being read."""
+
+from collections.abc import Callable, Sequence
+
+from drivers.ring.access import Header, Slot
+from drivers.ring.plan import Change, Numbering, Plan, Points
+
+
+def plan(
+    points_to: Points, slots: int, *, first: int = 0, tail: bool = False, modulo: int = 65536, boot: bool = False
+) -> Plan:
+    """A ring whose entries count `parts` (code 1) and say in `last` which one they are."""
+    return Plan(
+        Numbering(slots, first, points_to, modulo if points_to == "total" else slots, tail),
+        {1: (Change("parts", True, 1), Change("last", False, field="number"))},
+        ("parts", "last"),
+        {"parts": 1 << 32},
+        True,
+        1 << 32 if boot else 0,
+        tail,
+        "one",
+    )
+
+
+class RingPlc:
+    """`meanwhile` is called before every request is answered. `written`: numbers of all entries, from 1 on."""
+
+    def __init__(self, plan: Plan, *, overflow: bool = True) -> None:
+        self.plan = plan
+        self.numbering = plan.numbering
+        self.overflow: int | None = 0 if overflow else None
+        self.written: list[int] = []
+        self.writes: list[int] = []
+        self.refuses = False
+        self.meanwhile: Callable[[], None] = lambda: None
+        self.now = self.booted = 1_000_000
+        self.reboot()
+
+    def __repr__(self) -> str:
+        return f"RingPlc({self.numbering}, since_boot={self.plan.since_boot}, confirms={self.plan.confirms})"
+
+    def reboot(self) -> None:
+        """Everything is forgotten, and time goes on."""
+        if self.overflow is not None:
+            self.overflow = 0
+        self.total = 0
+        self.booted = self.now
+        self.slot = [Slot("empty", 0)] * self.numbering.slots
+        self.tail = self.numbering.tail_for(0)
+
+    @property
+    def clock(self) -> int:
+        return self.now - self.booted + 1000 if self.plan.since_boot else self.now
+
+    def push(self) -> None:
+        """Something happens. A PLC that waits for its tail has no room for it in a full ring."""
+        self.now += 1000
+        self.written.append(len(self.written) + 1)
+        if self.numbering.keeps:
+            waiting = (self.total - self.numbering.number(self.tail)) % self.numbering.modulo
+            if waiting >= self.numbering.most:
+                self.overflow = (self.overflow or 0) + 1
+                return
+        number = self.written[-1]
+        self.slot[self.total % self.numbering.slots] = Slot(f"{number}", 1, self.clock, {"number": number})
+        self.total += 1
+
+    @property
+    def head(self) -> int:
+        if self.numbering.points_to == "total":
+            return self.total % self.numbering.modulo
+        return self.numbering.tail_for(self.total % self.numbering.slots)
+
+    async def header(self) -> Header:
+        self.meanwhile()
+        return Header(self.head, self.tail, self.overflow, self.clock if self.plan.since_boot else None)
+
+    async def slots(self, first: int, count: int) -> Sequence[Slot]:
+        self.meanwhile()
+        return [self.slot[(first + at) % self.numbering.slots] for at in range(count)]
+
+    async def move_tail(self, index: int) -> str:
+        self.meanwhile()
+        self.writes.append(index)
+        if self.refuses:
+            return "illegal function (exception 1)"
+        self.tail = index
+        return ""

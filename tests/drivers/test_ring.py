@@ -1,0 +1,193 @@
+"""A ring is read so that every entry is told exactly once, or declared lost."""
+
+from drivers.base import Batch, Quality
+from drivers.ring.reader import MOST, Reader
+from tests.drivers.ring_plc import RingPlc, plan
+
+NEXT = plan("next", 8)
+
+
+class Session:
+    """A reader that is killed and resumed; what it told as far as that was kept, and `lost` for a loss."""
+
+    def __init__(self, plc: RingPlc) -> None:
+        self.plc = plc
+        self.position = ""
+        self.told: list[int | str] = []
+        self.parts = 0
+        self.connect()
+
+    def connect(self) -> None:
+        self.reader = Reader("press", self.plc.plan, self.plc)
+        self.reader.resume(self.position)
+
+    async def scan(self, *, kept: bool = True) -> Batch | None:
+        """One `read`; what is not kept was never told."""
+        batch = await self.reader.read()
+        if batch is None or not kept:
+            return batch
+        assert batch.entries is not None
+        self.position = batch.entries.position
+        if batch.entries.lost is not None:
+            self.told.append(batch.entries.lost)
+        for reading in batch.readings:
+            assert isinstance(reading.value, int)
+            if reading.tag == "parts":
+                self.parts = reading.value
+            elif reading.source_time is not None:
+                self.told.append(reading.value)
+        return batch
+
+    async def drain(self) -> None:
+        while await self.scan() is not None:
+            pass
+
+
+async def started(plc: RingPlc) -> Session:
+    line = Session(plc)
+    await line.drain()
+    return line
+
+
+def push(plc: RingPlc, times: int) -> None:
+    for _ in range(times):
+        plc.push()
+
+
+async def test_entries_are_told_once_and_in_order() -> None:
+    plc = RingPlc(NEXT)
+    line = await started(plc)
+    push(plc, 5)
+    await line.drain()
+    push(plc, 1)
+    await line.drain()
+    assert (line.told, line.parts) == ([1, 2, 3, 4, 5, 6], 6)
+    assert plc.writes == []
+
+
+async def test_what_was_not_kept_is_told_again() -> None:
+    plc = RingPlc(NEXT)
+    line = await started(plc)
+    push(plc, 1)
+    await line.scan(kept=False)
+    line.connect()
+    push(plc, 1)
+    await line.drain()
+    assert (line.told, line.parts) == ([1, 2], 2)
+
+
+async def test_the_first_look_tells_what_is_so_and_counts_nothing() -> None:
+    plc = RingPlc(NEXT)
+    push(plc, 3)
+    batch = await Session(plc).scan()
+    assert batch is not None
+    assert [(one.tag, one.value) for one in batch.readings] == [("parts", 0), ("last", 3)]
+
+
+async def test_a_ring_that_was_written_over_is_a_loss() -> None:
+    plc = RingPlc(NEXT)
+    push(plc, 1)
+    line = await started(plc)
+    push(plc, 20)
+    await line.drain()
+    assert line.told == ["queue_overflow", 15, 16, 17, 18, 19, 20, 21]
+
+
+async def test_a_plc_that_began_anew_is_noticed() -> None:
+    plc = RingPlc(NEXT)
+    line = await started(plc)
+    push(plc, 6)
+    await line.drain()
+    plc.reboot()
+    push(plc, 2)
+    await line.drain()
+    assert (line.told, line.parts) == ([1, 2, 3, 4, 5, 6, "plc_restart", 7, 8], 8)
+
+
+async def test_after_a_loss_nothing_is_known_but_counts() -> None:
+    plc = RingPlc(NEXT)
+    line = await started(plc)
+    push(plc, 1)
+    await line.drain()
+    plc.reboot()
+    batch = await line.scan()
+    assert batch is not None
+    assert batch.entries is not None
+    assert batch.entries.counting == {"parts"}
+    assert [(one.tag, one.value, one.detail) for one in line.reader.readings] == [
+        ("parts", 1, ""),
+        ("last", None, "entries of the ring were lost"),
+    ]
+
+
+async def test_the_tail_is_moved_when_it_is_allowed_and_only_behind_what_was_kept() -> None:
+    plc = RingPlc(plan("next", 8, tail=True))
+    line = await started(plc)
+    push(plc, 4)
+    await line.scan()
+    assert plc.writes == []
+    await line.scan()
+    assert plc.writes == [4]
+    await line.drain()
+    assert plc.writes == [4]
+
+
+async def test_a_full_ring_that_waits_loses_what_had_no_room_and_says_so() -> None:
+    plc = RingPlc(plan("next", 8, tail=True))
+    line = await started(plc)
+    push(plc, 10)
+    await line.drain()
+    push(plc, 1)
+    await line.drain()
+    assert line.told == [1, 2, 3, 4, 5, 6, 7, "queue_overflow", 11]
+
+
+async def test_unread_entries_of_a_plc_that_waits_are_told_at_the_first_look() -> None:
+    plc = RingPlc(plan("total", 8, tail=True))
+    push(plc, 3)
+    line = await started(plc)
+    assert (line.told, line.parts) == ([1, 2, 3], 3)
+
+
+async def test_a_tail_that_was_refused_is_tried_again_and_said() -> None:
+    plc = RingPlc(plan("next", 8, tail=True))
+    line = await started(plc)
+    plc.refuses = True
+    push(plc, 2)
+    batches = [await line.scan() for _ in range(4)]
+    notes = [note for batch in batches if batch is not None and batch.entries for note in batch.entries.notes]
+    assert [code for code, _ in notes] == ["tail_not_moved"]
+    plc.refuses = False
+    await line.drain()
+    assert plc.tail == 2
+    assert line.told == [1, 2]
+
+
+async def test_a_large_ring_is_told_in_pieces() -> None:
+    plc = RingPlc(plan("total", 2048))
+    line = await started(plc)
+    push(plc, MOST + 100)
+    await line.scan()
+    assert len(line.told) == MOST
+    await line.drain()
+    assert line.told == list(range(1, MOST + 101))
+
+
+async def test_an_entry_that_is_not_configured_is_said() -> None:
+    plc = RingPlc(NEXT._replace(codes={2: NEXT.codes[1]}))
+    line = await started(plc)
+    push(plc, 2)
+    batch = await line.scan()
+    assert batch is not None
+    assert batch.entries is not None
+    assert [code for code, _ in batch.entries.notes] == ["unmapped_entry"]
+    assert batch.readings == ()
+
+
+async def test_nothing_is_read_where_nothing_is_kept() -> None:
+    plc = RingPlc(plan("next", 8, tail=True))
+    push(plc, 1)
+    reader = Reader("press", plc.plan, plc)
+    assert await reader.read() is None
+    assert {one.quality for one in reader.readings} == {Quality.BAD}
+    assert plc.writes == []
