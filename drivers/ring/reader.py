@@ -86,8 +86,6 @@ class Reader:
         head = numbering.number(header.head)
         if known is None:
             return await self._begin(header, head)
-        if self._unconfirmed:
-            await self._confirm(header, known)
         if self._reset(header, head, known) or self._began_anew(header, known):
             return await self._lost(known)
         ahead = (head - known.next) % numbering.modulo
@@ -98,32 +96,35 @@ class Reader:
         if lost is not None:
             state = states.forgotten(state._replace(dropped=state.dropped[1:]), self._plan)
         slots: Sequence[Slot] = ()
-        if ahead or numbering.points_to != "total":
+        if ahead or self._unconfirmed or numbering.points_to != "total":
             whole = [ahead, *((mark - known.next) % numbering.modulo for mark in state.dropped)]
             witness, *slots = await self._slots(header, known.next - 1, min(MOST, *whole) + 1)
             header = await self._access.header()
             again = (numbering.number(header.head) - known.next) % numbering.modulo
-            if not ahead <= again <= numbering.most or self._other(witness, known, again):
+            empty = any(not slot.code for slot in slots)
+            if empty or not ahead <= again <= numbering.most or self._other(witness, known, again):
                 return await self._lost(known)
+        if self._unconfirmed:
+            await self._confirm(header, known)
+            state = state._replace(tails=(*state.tails, numbering.tail_for(known.next)))
         if slots or lost or self._first or not all(self._notes.values()):
             return self._batch(state, slots, header, lost)
         self._state = state
         return None
 
     def _noted(self, header: Header, head: int, known: State) -> State:
-        """With where the PLC may have had no room: before what is there now unless its tail has not moved since, and
-        behind it if there still is none."""
-        now = known._replace(overflow=header.overflow, tail=header.tail)
+        """With where the PLC had no room for an entry, if it tells of another one: a ring's length behind its tail as
+        it is, or as it was since the last look."""
+        here = () if header.tail is None else (header.tail,)
+        now = known._replace(overflow=header.overflow, tails=here)
         if not header.overflow or header.overflow == known.overflow:
             return now
-        full = self._full(header, head, known)
-        before = () if full and header.tail == known.tail else (known.next,)
-        return now._replace(dropped=tuple(dict.fromkeys((*known.dropped, *before, *([head] if full else ())))))
-
-    def _full(self, header: Header, head: int, known: State) -> bool:
         numbering = self._plan.numbering
-        waits_for = known.next if header.tail is None else numbering.number(header.tail)
-        return (head - waits_for) % numbering.modulo >= numbering.most
+        tails = [numbering.number(tail) for tail in (*known.tails, *here)] or [known.next]
+        full = [(tail + numbering.most) % numbering.modulo for tail in tails]
+        ahead = (head - known.next) % numbering.modulo
+        marks = [mark for mark in full if (mark - known.next) % numbering.modulo <= ahead] or [known.next]
+        return now._replace(dropped=tuple(dict.fromkeys((*known.dropped, *marks))))
 
     def _reset(self, header: Header, head: int, known: State) -> bool:
         """Whether the PLC itself moved the tail that only this agent may move."""
@@ -164,7 +165,7 @@ class Reader:
             old[-1].digest,
             {tag: _whole(counted.get(tag)) if tag in self._plan.wraps else None for tag in self._plan.tags},
             overflow=header.overflow,
-            tail=header.tail,
+            tails=() if header.tail is None else (header.tail,),
         )
         certain = old[max(0, unread - (numbering.slots - size)) + 1 :]
         state = states.told(state, [slot for slot in certain if slot.code], self._plan, counts=False)[0]
@@ -178,17 +179,17 @@ class Reader:
         head = numbering.number(header.head)
         size = min(MOST, numbering.slots)
         slots = await self._slots(header, head - size, size)
-        dropped = (head,) if header.overflow and self._full(header, head, known) else ()
         moved = (numbering.number((await self._access.header()).head) - head) % numbering.modulo
         new, cause = self._survivors(known, slots, header, head)
         new = max(0, min(new, numbering.slots - moved - 1, size))
         state = states.forgotten(known, self._plan)._replace(
             next=(head - new) % numbering.modulo,
             witness=slots[-1].digest,
-            overflow=header.overflow,
-            tail=header.tail,
-            dropped=dropped,
+            overflow=None,
+            tails=(),
+            dropped=(),
         )
+        state = self._noted(header, head, state)
         if cause == "plc_restart" and self._plan.since_boot:
             state = state._replace(stamp=header.clock)
         return self._batch(state, slots[size - new :], header, cause)
@@ -198,7 +199,7 @@ class Reader:
         numbering = self._plan.numbering
         if self._plan.confirms and header.tail is not None:
             unread = (head - numbering.number(header.tail)) % numbering.modulo
-            return (unread if unread <= numbering.most else 0), "plc_restart"
+            return min(unread, _young(slots, None)) if unread <= numbering.most else 0, "plc_restart"
         if numbering.points_to == "total":
             ahead = (head - known.next) % numbering.modulo
             gone_round = numbering.most < ahead <= numbering.modulo // 2
@@ -267,12 +268,15 @@ class Reader:
 
 
 def _young(slots: Sequence[Slot], stamp: Micros | None) -> int:
-    """How many slots at the end hold entries that are younger than `stamp`; all entries are if it is None."""
-    young = 0
+    """How many slots at the end hold entries, in the order of their times, that are younger than `stamp`; None is
+    older than all."""
+    young, after = 0, None
     for slot in reversed(slots):
         if not slot.code or (stamp is not None and (slot.stamp is None or slot.stamp <= stamp)):
             break
-        young += 1
+        if slot.stamp is not None and after is not None and slot.stamp > after:
+            break  # it was written over after the head was read
+        young, after = young + 1, slot.stamp if slot.stamp is not None else after
     return young
 
 

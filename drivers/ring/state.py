@@ -18,8 +18,8 @@ LOST = "entries of the ring were lost"
 
 class State(NamedTuple):
     """`next`: number of the next entry. `witness`: digest of the slot before it. `values`: of the tags, None where it
-    is not known. `stamp`: time of the last entry that has one. `overflow`, `tail`: what the PLC's said last.
-    `dropped`: numbers before which the PLC had no room for entries."""
+    is not known. `stamp`: time of the last entry that has one. `overflow`: what the PLC's said last; `tails`:
+    what its tail has been since. `dropped`: numbers before which the PLC had no room for entries."""
 
     layout: str
     next: int
@@ -27,7 +27,7 @@ class State(NamedTuple):
     values: Mapping[str, Value | None]
     stamp: Micros | None = None
     overflow: int | None = None
-    tail: int | None = None
+    tails: tuple[int, ...] = ()
     dropped: tuple[int, ...] = ()
 
 
@@ -39,7 +39,7 @@ def load(text: str) -> State | None:
     """None for an empty text, and for one of another form."""
     try:
         known = State(*json.loads(text)) if text else None
-        return None if known is None else known._replace(dropped=tuple(known.dropped))
+        return None if known is None else known._replace(tails=tuple(known.tails), dropped=tuple(known.dropped))
     except (ValueError, TypeError):
         return None
 

@@ -1,0 +1,99 @@
+"""Whatever a PLC writes into its ring and whenever the agent is killed: every entry is told once or declared lost."""
+
+import asyncio
+from itertools import pairwise
+from typing import NamedTuple
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drivers.ring.plan import Points
+from tests.drivers.ring_plc import RingPlc, plan
+from tests.drivers.test_ring import Session
+
+
+class Deed(NamedTuple):
+    """`push`: entries are written. `scan`: the ring is read, with entries written before each of its requests.
+    `kill`: the same, and what it brought is not kept. `reboot`: of the PLC."""
+
+    what: str
+    times: int = 0
+    meanwhile: tuple[int, ...] = ()
+
+
+@st.composite
+def rings(draw: st.DrawFn) -> RingPlc:
+    points_to: Points = draw(st.sampled_from(("next", "last", "total")))
+    slots = draw(st.sampled_from((2, 3, 4, 8, 16) if points_to != "total" else (2, 4, 8, 16)))
+    tail, boot, first = draw(st.booleans()), draw(st.booleans()), draw(st.integers(0, 1))
+    modulo = draw(st.sampled_from((64, 65536)))
+    how = plan(points_to, slots, first=0 if points_to == "total" else first, tail=tail, modulo=modulo, boot=boot)
+    return RingPlc(how)
+
+
+deeds = st.lists(
+    st.one_of(
+        st.builds(Deed, st.just("push"), st.integers(1, 40)),
+        st.builds(
+            Deed,
+            st.sampled_from(("scan", "scan", "kill")),
+            st.just(0),
+            st.lists(st.integers(0, 20), max_size=4).map(tuple),
+        ),
+        st.just(Deed("reboot")),
+    ),
+    max_size=25,
+)
+
+
+async def live(plc: RingPlc, story: list[Deed]) -> Session:
+    line = Session(plc)
+    await line.drain()
+    for deed in story:
+        waiting = list(deed.meanwhile)
+
+        def meanwhile(waiting: list[int] = waiting) -> None:
+            for _ in range(waiting.pop() if waiting else 0):
+                plc.push()
+
+        plc.meanwhile = meanwhile
+        if deed.what == "push":
+            for _ in range(deed.times):
+                plc.push()
+        elif deed.what == "reboot":
+            if not isinstance((line.told or ["nothing"])[-1], int):
+                continue  # of a ring in which nothing was seen yet nobody can tell that it began anew
+            plc.reboot()
+        else:
+            await line.scan(kept=deed.what == "scan")
+            if deed.what == "kill":
+                line.connect()
+    plc.meanwhile = lambda: None
+    plc.push()
+    await line.drain()
+    plc.push()
+    await line.drain()
+    return line
+
+
+def holes(told: list[int | str], last: int) -> list[tuple[int, int]]:
+    """Where entries are missing without a word."""
+    found = []
+    before = 0
+    for one, after in pairwise([*told, last + 1]):
+        before = one if isinstance(one, int) else before
+        if isinstance(one, int) and isinstance(after, int) and after != one + 1:
+            found.append((one, after))
+    return found
+
+
+@settings(max_examples=15000, deadline=None)
+@given(rings(), deeds)
+def test_every_entry_is_told_once_or_declared_lost(plc: RingPlc, story: list[Deed]) -> None:
+    line = asyncio.run(live(plc, story))
+    numbers = [one for one in line.told if isinstance(one, int)]
+    assert numbers == sorted(set(numbers)), "told twice or out of order"
+    assert holes([0, *line.told], plc.written[-1]) == []
+    assert line.parts == len(numbers)
+    if not plc.plan.confirms:
+        assert plc.writes == []
