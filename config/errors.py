@@ -27,8 +27,11 @@ class Problem(ValueError):
 
     `what` is one sentence without a full stop, `why` the reason or what is allowed, `fix` what to write
     instead. `at` is the path from the validated object to the value at fault. Codes starting with `W` are
-    warnings; only `DeviceOptions.warnings` may yield them, a raised one is an error all the same.
+    warnings; only `DeviceOptions.warnings` may yield them, a raised one is an error all the same. `others` are faults
+    of the same object that are told with this one.
     """
+
+    others: "Sequence[Problem]" = ()
 
     def __init__(self, code: str, what: str, *, why: str = "", fix: str = "", at: Sequence[str | int] = ()) -> None:
         super().__init__(what)
@@ -37,6 +40,14 @@ class Problem(ValueError):
         self.why = why
         self.fix = fix
         self.at: Path = tuple(at)
+
+    @classmethod
+    def raise_all(cls, found: "Iterable[Problem]") -> None:
+        """Raise the faults, if there are any, as one."""
+        problems = list(found)
+        if problems:
+            problems[0].others = problems[1:]
+            raise problems[0]
 
     @classmethod
     def of(cls, error: BaseException, code: str) -> "Problem":

@@ -179,7 +179,9 @@ def _of_group(
         return
     deeper = [member for member in members if member[0] != fork or member[1]]
     for path, on_key, detail in deeper or members:
-        yield _of_one(path, on_key, detail, model, node, fitting)
+        complaint = _of_one(path, on_key, detail, model, node, fitting)
+        yield complaint
+        yield from (replace(complaint, problem=other) for other in complaint.problem.others)
 
 
 def _of_union(details: Sequence[Any], path: Path) -> Problem:

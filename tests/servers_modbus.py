@@ -99,6 +99,21 @@ class ModbusSerial:
         """Every answer of the unit comes late; 0 at once, -1 never."""
         await self.tell({"delay": {"unit": unit, "ms": ms}})
 
+    async def ring(self, at: int, slots: int, *, tail: bool = False) -> None:
+        """A ring from this holding register on, see the peer's head."""
+        await self.tell({"ring": {"at": at, "slots": slots, "size": 6, "tail": tail}})
+
+    async def push(self, *entries: tuple[int, int], every: int = 0, times: int = 1) -> int:
+        """Write entries (code, value) into the ring, `times` again every so many ms. Returns how many so far."""
+        asked = [{"code": code, "value": value} for code, value in entries]
+        pushed: int = (await self.tell({"push": asked, "every": every, "times": times}))["pushed"]
+        return pushed
+
+    async def writes(self) -> list[dict[str, Any]]:
+        """Every write that was asked for."""
+        asked: list[dict[str, Any]] = (await self.tell({"writes": True}))["writes"]
+        return asked
+
     async def requests(self) -> int:
         """Requests served since the start; a read of n bits counts as n."""
         number: int = (await self.tell({"stats": True}))["requests"]

@@ -30,7 +30,7 @@ class ModbusTag(Place, TagOptions):
             super().check()
             return
         if self.type is None:
-            raise Problem("E306", "a tag of the ring needs 'type'", fix="type: bool", at=())
+            raise Problem("E302", "a tag of the ring needs 'type'", fix="type: bool", at=())
         for word in sorted(self.model_fields_set.difference(_OF_A_RING)):
             raise Problem("E303", f"a tag of the ring has no '{word}'", at=(word,))
 
@@ -109,12 +109,9 @@ class ModbusDevice(DeviceOptions):
     @model_validator(mode="after")
     def _has_a_ring_that_works(self) -> "ModbusDevice":
         kinds = {name: tag.kind for name, tag in self.tags.items()}
-        if self.ring is not None:
-            for problem in self.ring.faults(self.max_registers):
-                raise problem
+        places = [] if self.ring is None else self.ring.faults(self.max_registers)
         bits = None if self.ring is None else self.ring.head.kind
-        for problem in ring_options.faults(self.ring, self.tags, kinds, bits):
-            raise problem
+        Problem.raise_all((*places, *ring_options.faults(self.ring, self.tags, kinds, bits)))
         return self
 
     @property

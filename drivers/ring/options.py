@@ -89,7 +89,7 @@ def faults(
     for name in own:
         if name not in told:
             why = "no code under 'codes' tells of it"
-            yield Problem("E302", f"tag {name} never gets a value", why=why, at=("tags", name, "ring"))
+            yield Problem("E302", f"the tag {name} never gets a value", why=why, at=("tags", name, "ring"))
     for code, changes in ring.codes.items():
         at = ("ring", "codes", code)
         if code == 0:
@@ -106,14 +106,14 @@ def faults(
 def _of_layout(ring: Any, bits: str | None) -> Iterator[Problem]:
     if ring.time is not None and ring.time.form == "uptime_ms" and ring.clock is None:
         what = "times since the PLC started mean nothing without its clock"
-        yield Problem("E306", what, fix="clock: where the PLC's milliseconds are now", at=("ring", "time"))
+        yield Problem("E302", what, fix="clock: where the PLC's milliseconds are now", at=("ring", "time"))
     if ring.clock is not None and ring.time is None:
         yield Problem("E302", "'clock' needs 'time': it is read in the same form", at=("ring", "clock"))
     if ring.write_tail and ring.tail is None:
         yield Problem("E302", "'write_tail' needs 'tail'", at=("ring", "write_tail"))
     if ring.points_to == "total" and ring.slots.first:
         yield Problem("E303", "a total has no first slot", at=("ring", "slots", "first"))
-    if ring.points_to == "total" and bits is not None and (1 << _BITS[bits]) % ring.slots.count:
+    if ring.points_to == "total" and bits in _BITS and (1 << _BITS[bits]) % ring.slots.count:
         what = f"a total of type {bits} rolls over in the middle of {ring.slots.count} slots"
         yield Problem("E301", what, fix="a power of two as the number of slots", at=("ring", "slots", "count"))
     if ring.points_to != "total" and ring.time is None and ring.tail is None:

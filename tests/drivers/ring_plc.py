@@ -36,9 +36,6 @@ class RingPlc:
         self.now = self.booted = 1_000_000
         self.reboot()
 
-    def __repr__(self) -> str:
-        return f"RingPlc({self.numbering}, since_boot={self.plan.since_boot}, confirms={self.plan.confirms})"
-
     def reboot(self) -> None:
         """Everything is forgotten, and time goes on."""
         if self.overflow is not None:

@@ -9,6 +9,11 @@
 //   {"read": {"table": "holding", "address": 20}}
 //   {"only": 1}                                  so many connections at a time, others are dropped; 0 for any number
 //   {"quiet": true}                              stop every counter
+//   {"ring": {"at": 1000, "slots": 16, "size": 6, "tail": true}}
+//        a ring of slots from `at` + 10 on: code, ms since 1970 (four words, high first), value; head at `at`, tail at
+//        `at` + 1, entries without room at `at` + 2. Without "tail" it writes over what was not read.
+//   {"push": [{"code": 1, "value": 5}, …]}       entries at once; {"push": […], "every": 20, "times": 100} again and again
+//   {"writes": true}                             every write that was asked for: {"table", "address", "value"}
 // Truth log: one JSON object per change: {"at": microseconds UTC, "table", "address", "value", "total"?}
 //   "total" is how often a counter has counted since it was first started; it never wraps.
 //   {"stats": true}                              requests served; a read of n bits counts as n
@@ -32,6 +37,8 @@ const counters = new Map(); // "table/address" -> {total, timer}
 let requests = 0;
 let connections = 0;
 let dropped = 0;
+const writes = [];
+let ring = null; // {at, slots, size, tail, timer, pushed}
 
 function now() {
   return Math.round((performance.timeOrigin + performance.now()) * 1000);
@@ -75,7 +82,54 @@ const vector = {
   getCoil: one("coil"), // modbus-serial asks bit by bit
   getDiscreteInput: one("discrete"),
   readDeviceIdentification: () => ({0: "Acme", 1: "OV-200", 2: "V1.4", 5: "Oven 200"}),
+  setRegister: (address, value, unit, callback) => {
+    writes.push({table: "holding", address, value});
+    tables.holding[address] = value;
+    callback(null);
+  },
+  setCoil: (address, value, unit, callback) => {
+    writes.push({table: "coil", address, value});
+    callback(null);
+  },
 };
+
+// As a PLC does it: the slot first, then the head.
+function push({code, value = 0}) {
+  const words = tables.holding;
+  const head = words[ring.at];
+  const next = (head + 1) % ring.slots;
+  const at = Date.now();
+  ring.pushed += 1;
+  const lost = ring.tail && next === words[ring.at + 1];
+  fs.writeSync(truth, JSON.stringify({at: at * 1000, entry: ring.pushed, code, value, lost}) + "\n");
+  if (lost) {
+    words[ring.at + 2] += 1;
+    return;
+  }
+  const slot = ring.at + 10 + head * ring.size;
+  words[slot] = code;
+  for (let word = 0; word < 4; word += 1) {
+    words[slot + 1 + word] = Math.floor(at / 2 ** (16 * (3 - word))) % SIZE;
+  }
+  words[slot + 5] = value;
+  words[ring.at] = next;
+}
+
+function pushes({push: entries, every = 0, times = 1}) {
+  entries.forEach(push);
+  let left = times - 1;
+  if (left > 0) {
+    const startedAt = performance.now();
+    let done = 1;
+    clearInterval(ring.timer);
+    ring.timer = setInterval(() => {
+      const due = Math.min(times, 1 + Math.floor((performance.now() - startedAt) / every));
+      for (; done < due; done += 1) entries.forEach(push);
+      if (done >= times) clearInterval(ring.timer);
+    }, Math.max(1, every / 2));
+  }
+  return {pushed: ring.pushed};
+}
 
 function count({table, address, rate, wrap = SIZE, words = 1}) {
   const key = `${table}/${address}`;
@@ -147,6 +201,16 @@ function obey(command) {
   if ("only" in command) {
     server._server.maxConnections = command.only || undefined;
     return {ok: true};
+  }
+  if (command.ring) {
+    ring = {timer: null, pushed: 0, ...command.ring};
+    return {ok: true};
+  }
+  if (command.push) {
+    return pushes(command);
+  }
+  if (command.writes) {
+    return {writes};
   }
   if (command.stats) {
     return {requests, connections, dropped};
