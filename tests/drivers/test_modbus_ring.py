@@ -155,12 +155,10 @@ async def test_a_ring_that_the_plc_refuses_makes_its_tags_bad_and_no_others(plc:
     await driver.connect()
     batch = await driver.read()
     assert batch.entries is None
-    assert {one.tag: one.detail for one in batch.readings} == {
-        "speed": "",
-        "run": "its indices cannot be read: illegal data address (exception 2)",
-        "parts": "its indices cannot be read: illegal data address (exception 2)",
-        "cause": "its indices cannot be read: illegal data address (exception 2)",
-    }
+    said = {one.tag: one.detail for one in batch.readings}
+    assert said.pop("speed") == ""
+    assert all(why.startswith("its indices cannot be read: illegal data address") for why in said.values())
+    assert said.keys() == {"run", "parts", "cause"}
     await plc.refuse("holding", 1000, code=0)
     assert (await one(driver, entries=True)).entries is not None
     await driver.close()
