@@ -6,6 +6,8 @@ import os
 import random
 import re
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,16 +105,28 @@ def test_a_slip_is_told_by_the_program_as_it_is_installed(tmp_path: Path) -> Non
             return
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["validate", "line.yaml"], ["status", "line.yaml"]])
-def test_an_answer_takes_at_most_half_a_second(tmp_path: Path, arguments: list[str]) -> None:
-    """Of CPU, with bytecode that is cached, as it is where the agent is installed. Other work on the same cores makes
-    it seem more, so the best of some runs counts."""
+@pytest.mark.parametrize(
+    ("arguments", "times"), [(["--help"], 1.5), (["validate", "line.yaml"], 3.5), (["status", "line.yaml"], 3.5)]
+)
+def test_an_answer_costs_little_more_than_what_its_libraries_cost(
+    tmp_path: Path, arguments: list[str], times: float
+) -> None:
+    """CPU, beside that of loading the libraries which every command line program of this kind has: about 0.15 s on a
+    small PC, so half a second. The cheapest of some runs of each: other work on the same cores makes both dearer."""
     (tmp_path / "line.yaml").write_text((ROOT / "config/examples/line.yaml").read_text("utf-8"), encoding="utf-8")
-    env = {"PYTHONPYCACHEPREFIX": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": ""}
-    taken: list[float] = []
-    while len(taken) < 8 and min(taken[1:], default=1) > 0.5:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        program(*arguments, cwd=tmp_path, env={**os.environ, **env})
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(taken[1:]) <= 0.5, taken
+    env = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": ""}
+    libraries = [sys.executable, "-c", "import asyncio, pydantic, typer, yaml"]
+    answer: list[float] = []
+    loading: list[float] = []
+    while len(answer) < 8 and min(answer[1:], default=1) > times * min(loading[1:], default=0):
+        loading.append(cpu_of(lambda: subprocess.run(libraries, env=env, check=True, timeout=60)))
+        answer.append(cpu_of(lambda: program(*arguments, cwd=tmp_path, env=env)))
+    assert min(answer[1:]) <= times * min(loading[1:]), (answer, loading)
+
+
+def cpu_of(run: Callable[[], object]) -> float:
+    """Seconds that the processes it starts take."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
