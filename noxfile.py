@@ -39,10 +39,11 @@ LONG = {
     "EDGE_AGENT_DISK_FULL": "100",
     "EDGE_AGENT_KILLS": "10000",
     "EDGE_AGENT_NETWORK_ROUNDS": "200",
+    "EDGE_AGENT_POWER_CUTS": "1000",
     "EDGE_AGENT_TORTURE": "1",
 }
-"""What makes the tests long: damaged bits, kills at a write or sync, full disks, kills at any moment, bad networks;
-the rest knows one long form. A length that is in the environment holds."""
+"""What makes the tests long: damaged bits, kills at a write or sync, full disks, kills at any moment, bad networks,
+power cuts; the rest knows one long form. A length that is in the environment holds."""
 LONG |= {name: os.environ[name] for name in LONG if name in os.environ}
 
 

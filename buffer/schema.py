@@ -114,9 +114,9 @@ def _open(
 ) -> Opened:
     connection: sqlite3.Connection | None = None
     try:
-        heads = read_wal(path.with_name(path.name + "-wal"))
+        wal = read_wal(path.with_name(path.name + "-wal"))
         connection = _connect(path)
-        cut = lost_commits(heads, _valid_frames(connection))
+        cut = lost_commits(wal, _valid_frames(connection))
         db = Database(connection, execute_plugins=False)
         if _is_new(db, path):
             if cut:

@@ -7,10 +7,13 @@ is missing, double or made up.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from edge_agent.clock import parse_rfc3339
 from tests.mom_database import MomDatabase
+
+CLOCKS: Final = 50_000
+"""µs by which two programs may differ about a moment; events carry milliseconds."""
 
 Number = tuple[str, str, int]
 """(source, epoch, sequence)"""
@@ -130,4 +133,4 @@ def check_downtimes(mom: MomDatabase, machine: str, stops: Sequence[Stop]) -> in
 
 def _overlap(span: tuple[int, int | None], stop: Stop) -> bool:
     far = 1 << 62
-    return span[0] < (stop.ended or far) and stop.began < (span[1] or far)
+    return span[0] < (stop.ended or far) + CLOCKS and stop.began < (span[1] or far) + CLOCKS

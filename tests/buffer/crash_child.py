@@ -1,10 +1,12 @@
 """A process that uses the outbox like the agent and says what it was promised, until strace kills it.
 
 One line for each promise, written after it was given (`stored`, `dead`) or before it is made void (`acking`,
-`rejecting`): whatever the moment of the kill, what was said holds.
+`rejecting`): whatever the moment of the kill, what was said holds. What is given up to make room is declared by a
+message in `DECLARED`, stored in the same transaction, whose body names it.
 
-Run as a program it forks such a process for every line `<database> <rounds> <file for what is said>` it reads, so
-that the imports are paid for once. The process stops itself at its start, until the tracer is attached.
+Run as a program it forks such a process for every line `<database> <rounds> <file for what is said> <version>` it
+reads, so that the imports are paid for once. A `later` version than `now` has one migration more. The process stops
+itself at its start, until the tracer is attached.
 """
 
 import asyncio
@@ -15,11 +17,20 @@ import signal
 import sys
 import time
 
-from buffer import keeper
+from sqlite_utils import Database
+
+from buffer import keeper, tables
 from buffer.outbox import Lane, Message
 from buffer.sqlite import SqliteOutbox
 
-STREAMS = {"press07.p": Lane.PRODUCTION, "saw2.p": Lane.PRODUCTION, "press07.m": Lane.MEASUREMENT}
+DECLARED = "$agent.h"
+STREAMS = {
+    "press07.p": Lane.PRODUCTION,
+    "saw2.p": Lane.PRODUCTION,
+    "press07.m": Lane.MEASUREMENT,
+    DECLARED: Lane.HEALTH,
+}
+MADE = tuple(stream for stream in STREAMS if stream != DECLARED)
 
 
 def say(*words: object) -> None:
@@ -39,6 +50,29 @@ async def store(outbox: SqliteOutbox, stream: str, first: int, count: int) -> No
         say("stored", stream, seq)
 
 
+async def give_up(outbox: SqliteOutbox, seq: int) -> None:
+    """Remove the oldest measurements that wait and store, in the same transaction, which."""
+    oldest = await outbox.oldest(Lane.MEASUREMENT, 2_500)
+    gone = [[each.span.stream, n] for each in oldest for n in range(each.span.first, each.span.last + 1)]
+    body = json.dumps(gone).encode()
+    declared = Message(DECLARED, outbox.epoch, seq, STREAMS[DECLARED], "data.loss", "ea/v1/agent", body)
+    state = json.dumps({"last": seq}).encode()
+    await outbox.append([declared], states={DECLARED: state}, evict=[each.span for each in oldest])
+    say("stored", DECLARED, seq)
+
+
+def one_version_later() -> None:
+    """A migration that changes every row and makes an index, as a real one may."""
+
+    @tables.migrations(name="0002_for_this_test")
+    def second(db: Database) -> None:
+        db.execute("ALTER TABLE message ADD COLUMN size INTEGER")
+        db.execute("UPDATE message SET size = length(body)")
+        db.execute("ALTER TABLE message DROP COLUMN size")
+        db.execute("CREATE INDEX dead_by_stream ON dead (stream)")
+        db.execute("DROP INDEX dead_by_stream")
+
+
 async def main(path: str, rounds: int) -> None:
     keeper.SHRINK_ABOVE, keeper.SHRINK_SLICE = 32_768, 8_192
     outbox = SqliteOutbox(path, agent_id="ipc01", max_size=1 << 20, keep_sent=0, now=lambda: time.time_ns() // 1000)
@@ -50,7 +84,7 @@ async def main(path: str, rounds: int) -> None:
         if saved is not None:
             last[stream] = json.loads(saved)["last"]
     for turn in range(rounds):
-        counts = {stream: 1 + (turn + index) % 3 for index, stream in enumerate(STREAMS)}
+        counts = {stream: 1 + (turn + index) % 3 for index, stream in enumerate(MADE)}
         await asyncio.gather(*(store(outbox, stream, last[stream] + 1, count) for stream, count in counts.items()))
         for stream, count in counts.items():
             last[stream] += count
@@ -64,6 +98,9 @@ async def main(path: str, rounds: int) -> None:
             say("rejecting", bad.message.stream, bad.message.seq)
             await outbox.reject(bad.position, "no")
             say("dead", bad.message.stream, bad.message.seq)
+        if turn % 3 == 1:
+            last[DECLARED] += 1
+            await give_up(outbox, last[DECLARED])
         if turn % 4 == 3:
             outbox._due("flush")
             outbox._due("tidy")
@@ -71,7 +108,9 @@ async def main(path: str, rounds: int) -> None:
     say("closed")
 
 
-def child(path: str, rounds: str, said: str) -> None:
+def child(path: str, rounds: str, said: str, version: str) -> None:
+    if version == "later":
+        one_version_later()
     os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
     may_be_traced_by_any, any_process = 0x59616D61, ctypes.c_ulong(-1)
     ctypes.CDLL(None).prctl(may_be_traced_by_any, any_process, 0, 0, 0)

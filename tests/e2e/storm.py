@@ -24,6 +24,7 @@ from tests.mom_database import MomDatabase
 from tests.reconcile import Truth, check_downtimes, check_numbers, check_order, check_parts, truth
 from tests.servers_modbus import ModbusSerial
 from tests.servers_mqtt import Sink
+from tests.waiting import until
 
 IDLE, RUNNING, FAILED = 1, 2, 8
 STATUS, FAULT, TOTAL = 0, 1, 10
@@ -36,6 +37,7 @@ agent: {{id: storm-{line}}}
 site: {{enterprise: acme, site: sz1, area: hall}}
 mqtt: {{url: "mqtt://127.0.0.1:{broker}", commands: false}}
 buffer: {{path: buffer.db, keep_sent: 1s}}
+http: false
 machines:
   press-{line}:
     line: line1
@@ -123,7 +125,8 @@ class Line:
     counted: Counter[str] = field(default_factory=Counter)
     """killed, parts, stops, events, sent again"""
     _over: asyncio.Event = field(default_factory=asyncio.Event)
-    _stands: bool = False
+    _told_before: int | None = None
+    """Downtimes that the MOM knew when the PLC stopped; None while it runs."""
 
     @property
     def config(self) -> Path:
@@ -136,21 +139,31 @@ class Line:
     async def begin(self, agent: AgentProcess) -> None:
         """The agent has seen the PLC at count 0: what is made from now on must be counted."""
         await self.plc.set(holding={STATUS: IDLE})
+        self._told_before = 0
         await agent.start()
-        await self._seen(agent, "idle")
+        await self._stop_is_told()
         await agent.kill()
 
-    async def start_takes(self, agent: AgentProcess) -> float:
-        """Seconds from the start of a process to the first answer of the agent."""
+    async def _start_takes(self, agent: AgentProcess) -> float:
+        """Seconds from the start of a process to the first answer of the agent. It sees a stop that has begun."""
         began = asyncio.get_running_loop().time()
         await agent.start()
         took = asyncio.get_running_loop().time() - began
+        await self._stop_is_told()
         await agent.kill()
         return took
 
+    async def _stop_is_told(self) -> None:
+        """Before the PLC goes on: a stop that no agent has lived to see is no downtime."""
+        await until(lambda: self._told_before is None or self._told() > self._told_before, SETTLED_WITHIN)
+
+    def _told(self) -> int:
+        query = "SELECT count(*) FROM event WHERE type = 'downtime.started' AND unit = ?"
+        return int(self.mom.ask(query, self.machine)[0][0])
+
     async def storm(self, agent: AgentProcess, kills: int) -> None:
         """Start and kill while the PLC works: a life ends at any moment up to twice what a start takes now."""
-        longest = 2 * await self.start_takes(agent)
+        longest = 2 * await self._start_takes(agent)
         self._over.clear()
         work = asyncio.create_task(self._work())
         try:
@@ -171,24 +184,16 @@ class Line:
         while not self._over.is_set():
             await self._produce()
             await self._pass(self.dice.uniform(0.5, 4))
-            known = self._downtimes_told()
             await self._count(0)
+            self._told_before = self._told()
             await self.plc.set(holding={STATUS: FAILED, FAULT: 12})
-            self._stands = True
             await self._pass(self.dice.uniform(0.5, 4))
-            while self._downtimes_told() == known and not self._over.is_set():
-                await self._pass(0.1)  # a stop that no agent has lived to see is no downtime
-
-    def _downtimes_told(self) -> int:
-        query = "SELECT count(*) FROM event WHERE type = 'downtime.started' AND unit = ?"
-        return int(self.mom.ask(query, self.machine)[0][0])
-
-    async def _seen(self, agent: AgentProcess, state: str) -> None:
-        await agent.until(lambda status: status["machines"][self.machine].get("state") == state, SETTLED_WITHIN)
+            while self._told() == self._told_before and not self._over.is_set():
+                await self._pass(0.1)
 
     async def _produce(self) -> None:
         await self.plc.set(holding={STATUS: RUNNING, FAULT: 0})
-        self._stands = False
+        self._told_before = None
         await self._count(self.dice.choice((5, 20, 50, 100)))
 
     async def _count(self, rate: float) -> None:
@@ -201,10 +206,9 @@ class Line:
     async def settle(self, agent: AgentProcess) -> None:
         """Let the PLC run and come to rest at a count, and the agent tell all; then judge."""
         await agent.start()
-        if self._stands:
-            await self._seen(agent, "fault")
+        await self._stop_is_told()
         await self._produce()
-        await self._seen(agent, "running")
+        await agent.until(lambda status: status["machines"][self.machine].get("state") == "running", SETTLED_WITHIN)
         await self._count(0)
         done = truth(self.plc.truth(), total=TOTAL, status=STATUS, running=RUNNING)
 

@@ -22,10 +22,10 @@ from tests.servers_modbus import modbus_serial
 from tests.servers_mqtt import Sink, mosquitto
 
 pytestmark = [pytest.mark.needs("mosquitto", "node"), pytest.mark.torture]
-KILLS = int(os.environ.get("EDGE_AGENT_KILLS", "20"))
+KILLS = int(os.environ.get("EDGE_AGENT_KILLS", "40"))
 LONG = "EDGE_AGENT_KILLS" in os.environ
-LINES = 4 if LONG else 1
-ROUND = 240
+LINES = 8 if LONG else 1
+ROUND = 160
 """Kills of a line between two judgements."""
 FULL_IN = 40
 

@@ -9,13 +9,19 @@ Reads `<configuration file>`; says `<pid>` when the child is forked and `ended <
 import gc
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-import drivers.modbus.driver  # noqa: F401 - what a child needs
+import drivers.modbus.driver
+import drivers.modbus.tcp  # noqa: F401 - what a child needs
 import edge_agent.cli.app
 import edge_agent.cli.run
 import edge_agent.runtime  # noqa: F401
 from edge_agent.__main__ import main
+from edge_agent.cli.loading import read
+
+with suppress(ImportError):
+    import uvloop  # noqa: F401
 
 
 def child(config: str) -> None:
@@ -28,13 +34,16 @@ def child(config: str) -> None:
 
 
 def serve() -> None:
-    gc.collect()
-    gc.freeze()
     for line in sys.stdin:
+        config = line.strip()
+        if not gc.get_freeze_count():
+            read(Path(config))  # what it imports
+            gc.collect()
+            gc.freeze()
         pid = os.fork()
         if pid == 0:
             try:
-                child(line.strip())
+                child(config)
             except SystemExit as end:
                 os._exit(end.code if isinstance(end.code, int) else 1)
             finally:
