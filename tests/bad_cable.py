@@ -10,6 +10,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from enum import Enum
+from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 
@@ -27,9 +28,9 @@ class Fault(Enum):
 
 
 class BadCable:
-    """From `port` to `target`, both on loopback. `rate`: bytes per second in each direction."""
+    """From `port` on loopback to `target`, a port there or a UNIX socket. `rate`: bytes per second each way."""
 
-    def __init__(self, target: int, seed: int, rate: int | None = None) -> None:
+    def __init__(self, target: int | Path, seed: int, rate: int | None = None) -> None:
         self.port = 0
         self.connections = 0
         self._target = target
@@ -48,7 +49,10 @@ class BadCable:
     async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
-            far_reader, far = await asyncio.open_connection(LOOPBACK, self._target)
+            if isinstance(self._target, Path):
+                far_reader, far = await asyncio.open_unix_connection(self._target)
+            else:
+                far_reader, far = await asyncio.open_connection(LOOPBACK, self._target)
         except OSError:
             writer.transport.abort()
             return
@@ -106,7 +110,7 @@ def _reset(near: asyncio.StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def bad_cable(target: int, *, seed: int = 1, rate: int | None = None) -> AsyncIterator[BadCable]:
+async def bad_cable(target: int | Path, *, seed: int = 1, rate: int | None = None) -> AsyncIterator[BadCable]:
     cable = BadCable(target, seed, rate)
     server = await asyncio.start_server(cable.relay, LOOPBACK, 0)
     cable.port = server.sockets[0].getsockname()[1]

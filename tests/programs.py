@@ -13,6 +13,8 @@ PACKAGES = {
     "cc": "gcc libc6-dev",
     "node": "nodejs",
     "unshare": "util-linux",
+    "nsenter": "util-linux",
+    "ip": "iproute2",
 }
 """Program → Debian package, where the names differ."""
 

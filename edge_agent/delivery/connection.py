@@ -24,6 +24,8 @@ LOOK_LIMIT = 3.0
 """Seconds that the answer to what is retained may take."""
 MISSING_LIMIT = 6
 """One confirmation may be missing so many times `limit` while others come; without any, `limit` is the end."""
+SLOWEST = 1_000
+"""Bytes per second of a line that is still good: half of 16 kbit/s. A message has as much longer as it then takes."""
 _OVERHEAD = 128
 """Bytes of a PUBLISH besides topic and payload, at most: header, id, properties."""
 _TOPIC_LIMIT = 65_535
@@ -33,6 +35,10 @@ class _Pending(NamedTuple):
     confirmed: "asyncio.Future[None]"
     topic: str
     sent: float
+    takes: float
+    """Seconds that it takes on the slowest line."""
+    queue: float
+    """Seconds that it takes there with everything that was unconfirmed when it was sent."""
 
 
 class Connection:
@@ -52,6 +58,7 @@ class Connection:
         self._token = 0
         self._pending: dict[int, _Pending] = {}
         self._progress = 0.0
+        self._queue = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self._news: deque[tuple[Callable[[Any, Any], None], Any, Any]] = deque()
         self._woken = False
@@ -97,7 +104,9 @@ class Connection:
             return confirmed
         self._token += 1
         now = self._loop.time()
-        self._pending[self._token] = _Pending(confirmed, message.topic, now)
+        takes = (len(message.topic) + len(message.body) + _OVERHEAD) / SLOWEST
+        self._queue += takes
+        self._pending[self._token] = _Pending(confirmed, message.topic, now, takes, self._queue)
         self._network.send(Outgoing(self._token, message, retain, properties))
         if self._watch is None:
             self._progress = now
@@ -167,6 +176,7 @@ class Connection:
         pending = self._pending.pop(token, None)
         if pending is None:
             return
+        self._queue -= pending.takes
         self._progress = self._loop.time()
         confirmed = pending.confirmed
         if confirmed.done():
@@ -205,7 +215,10 @@ class Connection:
         if oldest is None or self.lost.done():
             return
         limit = self._login.limit
-        deadline = min(max(oldest.sent, self._progress) + limit, oldest.sent + MISSING_LIMIT * limit)
+        deadline = min(
+            max(oldest.sent, self._progress) + limit + oldest.takes,
+            oldest.sent + MISSING_LIMIT * limit + oldest.queue,
+        )
         now = self._loop.time()
         if now < deadline:
             self._watch = self._loop.call_at(deadline, self._check)

@@ -98,3 +98,18 @@ async def test_a_line_too_slow_for_a_window_within_the_time_limit_gets_everythin
             ledger = await received(sink, 450)
             assert running.notes.log.count("connected") <= 2, running.notes.log
             assert ledger.duplicates <= 100
+
+
+async def test_a_message_that_the_line_takes_longer_for_than_the_time_limit_gets_through(tmp_path: Path) -> None:
+    """40 kB take 2 s here, and the limit is 0.3 s: without time for its length it would be begun again for ever."""
+    large = event(Lane.MEASUREMENT, 1, size=40_000)
+    async with (
+        mosquitto(tmp_path) as broker,
+        Sink(broker.port, "ea/v1/s/#") as sink,
+        bad_cable(broker.port, rate=20_000) as cable,
+    ):
+        outbox = await outbox_with([large, event(Lane.MEASUREMENT, 2)])
+        async with forwarding(outbox, f"mqtt://127.0.0.1:{cable.port}", timeout="300ms") as running:
+            await running.drained(LIMIT)
+            await received(sink, 2)
+            assert running.notes.log == ["connected"]
