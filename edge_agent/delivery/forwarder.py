@@ -24,6 +24,7 @@ from edge_agent.delivery.publisher import (
     SILENT_WAIT,
     Forbidden,
     NotConnected,
+    Poisoned,
     Publisher,
     PublishError,
     Rejected,
@@ -99,6 +100,7 @@ class Forwarder:
         self._backoff = Backoff(1 * SECOND, REFUSED_WAIT, random, silent=SILENT_WAIT)
         self._careful = Backoff(20 * SECOND, REFUSED_WAIT, random)
         self._attempt_took = 0.0
+        self._one_by_one = 0
         self._session: Session | None = None
         self._short_lived = 0
         self._reported: str | None = None
@@ -160,12 +162,16 @@ class Forwarder:
             on_confirmed=self._listener.confirmed,
             on_rejected=self._listener.rejected,
             mom=self._mom,
+            one_by_one=self._one_by_one,
             now=lambda: self._clock.now().mono,
         )
         self._session = session
         self._online()
         try:
-            return await session.run()
+            end = await session.run()
+            some = self._publisher.window
+            self._one_by_one = some if isinstance(end, Poisoned) else min(session.one_by_one, some)
+            return end
         finally:
             self._session = None
             self._note_life(self._clock.now().mono - began)
@@ -208,6 +214,8 @@ class Forwarder:
         """Seconds until the next attempt."""
         if isinstance(error, Forbidden) or error.code == "B604":
             return self._careful.next()
+        if isinstance(error, Poisoned):
+            return self._backoff.next(silent=True)
         if isinstance(error, Silence):
             return max(self._backoff.next(silent=True) - self._attempt_took, AT_LEAST)
         return self._backoff.next()

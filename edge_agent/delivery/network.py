@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5, MQTTv311
+from paho.mqtt.client import Client, ConnectFlags, MQTTMessage, MQTTv5, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -30,6 +30,7 @@ REACH_LIMIT = 5.0
 attempt that waits for longer would notice later that the network is back than a new one."""
 _LEAVING = 0.5
 """Seconds for what is left to send when it ends."""
+_FAILURE = 0x80
 _CHUNK = 1 << 16
 _NO_SESSION = b"\x05\x11\x00\x00\x00\x00"
 """CONNECT properties: session expiry interval 0."""
@@ -133,7 +134,11 @@ class Network:
 
     def _new_client(self) -> Client:
         login = self._login
-        client = _Client(login)
+        client = _Client(
+            login,
+            refused=lambda code: self._tell(self._events.answered, code, None),
+            dismissed=lambda code: self._tell(self._events.dismissed, code, None),
+        )
         client.suppress_exceptions = True
         client.connect_timeout = login.limit
         client.max_inflight_messages_set(0)
@@ -143,7 +148,6 @@ class Network:
             client.tls_set_context(login.tls)
         client.on_socket_register_write = _written_by_the_loop
         client.on_connect = self._on_connect
-        client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
         client.on_message = self._on_message
         client.on_unsubscribe = self._on_unsubscribe
@@ -225,12 +229,6 @@ class Network:
     ) -> None:
         self._tell(self._events.answered, reason.value, properties)
 
-    def _on_disconnect(
-        self, client: Client, userdata: object, flags: DisconnectFlags, reason: ReasonCode, properties: object
-    ) -> None:
-        if flags.is_disconnect_packet_from_server:
-            self._tell(self._events.dismissed, reason.value, None)
-
     def _on_publish(
         self, client: Client, userdata: object, mid: int, reason: ReasonCode | int, properties: object
     ) -> None:
@@ -246,9 +244,14 @@ class Network:
 
 
 class _Client(Client):
-    """paho with two of its inner steps replaced; without them it works as before, but slower and less robust."""
+    """paho with some of its inner steps replaced; without them it works as before, but slower and less robust.
 
-    def __init__(self, login: Login) -> None:
+    What the broker says is taken as it is: paho ends the connection, without a word about the reason, over a code
+    that it does not list for that packet, such as 0x99 in a CONNACK."""
+
+    def __init__(self, login: Login, *, refused: Callable[[int], None], dismissed: Callable[[int], None]) -> None:
+        self._refused = refused
+        self._dismissed = dismissed
         super().__init__(
             CallbackAPIVersion.VERSION2,
             client_id=login.client_id,
@@ -270,9 +273,20 @@ class _Client(Client):
                 raise ssl.SSLError(f"the handshake was not answered ({error})") from error
         return _Buffered(sock)
 
+    def _handle_connack(self) -> MQTTErrorCode:
+        packet = self._in_packet["packet"]
+        if self._login.v5 and len(packet) > 1 and packet[1] >= _FAILURE:
+            self._refused(packet[1])
+            return MQTTErrorCode.MQTT_ERR_CONN_REFUSED
+        return super()._handle_connack()
+
+    def _handle_disconnect(self) -> None:
+        packet = self._in_packet["packet"]
+        self._dismissed(packet[0] if packet else 0)
+        self._sock_close()
+
     def _handle_pubackcomp(self, cmd: Any) -> MQTTErrorCode:
-        """Takes a PUBACK as it is. paho ends the connection over a reason code that the standard does not list for
-        PUBACK, such as 0x95 from mosquitto, and then the same message would end every connection that follows."""
+        """A code of another packet, such as 0x95 from mosquitto, would end every connection that follows."""
         packet = self._in_packet["packet"]
         if cmd != "PUBACK" or len(packet) < 2:
             return super()._handle_pubackcomp(cmd)

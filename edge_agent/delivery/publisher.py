@@ -28,6 +28,11 @@ class Silence(NotConnected):
     """Nobody answers, or the line broke without a word: as `NotConnected`, and ask again within seconds."""
 
 
+class Poisoned(NotConnected):
+    """The broker ended the connection over one of the messages on their way; which one shows when they are sent one
+    at a time."""
+
+
 class Rejected(PublishError):
     """The broker will never take this message: set it aside (dead letter) and go on."""
 

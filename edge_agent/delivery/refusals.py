@@ -8,7 +8,7 @@ B608 commands may not be received.
 import socket
 import ssl
 
-from edge_agent.delivery.publisher import Forbidden, NotConnected, PublishError, Rejected, Silence
+from edge_agent.delivery.publisher import Forbidden, NotConnected, Poisoned, PublishError, Rejected, Silence
 
 _LOGIN = {0x86, 0x87, 0x8A, 0x8C}
 _SET_ASIDE = {
@@ -16,9 +16,19 @@ _SET_ASIDE = {
     0x95: "the message is too large",
     0x99: "the payload is not accepted",
 }
+_HINTS = {
+    0x84: " Try mqtt.protocol: 3.1.1.",
+    0x85: " The client id is '{client_id}'; mqtt.client_id changes it.",
+    0x90: " Does it allow the topic of the agent's status? mqtt.topic_root changes its beginning.",
+    0x9A: " The agent's status and the present states are retained messages: allow them in the broker.",
+    0x9B: " The agent sends at QoS 1: allow it in the broker.",
+    0x9C: " Write the address of the other one into mqtt.url.",
+    0x9D: " Write its new address into mqtt.url.",
+}
 _NOT_AUTHORISED = 0x87
 _TAKEN_OVER = 0x8E
 _WORDS = {
+    0x00: "normal disconnection",
     0x04: "it disconnected with will",
     0x80: "unspecified error",
     0x81: "malformed packet",
@@ -35,8 +45,11 @@ _WORDS = {
     0x8C: "bad authentication method",
     0x8D: "keep-alive time-out",
     0x8E: "the session was taken over",
+    0x8F: "topic filter invalid",
     0x90: "topic name invalid",
+    0x91: "packet identifier in use",
     0x93: "more messages in flight than it accepts",
+    0x94: "topic alias invalid",
     0x95: "packet too large",
     0x96: "message rate too high",
     0x97: "quota exceeded",
@@ -46,7 +59,11 @@ _WORDS = {
     0x9B: "it does not offer QoS 1",
     0x9C: "it wants another server to be used",
     0x9D: "it has moved to another server",
+    0x9E: "it offers no shared subscriptions",
     0x9F: "connection rate exceeded",
+    0xA0: "longest time of a connection exceeded",
+    0xA1: "it offers no subscription identifiers",
+    0xA2: "it offers no wildcard subscriptions",
 }
 
 
@@ -63,12 +80,7 @@ def connack_refused(code: int, *, broker: str, user: str | None, client_id: str)
         return Forbidden(
             f"The broker {broker} refuses {who}. Check mqtt.username and mqtt.password.", code="B601", native=native
         )
-    if code == 0x84:
-        hint = " Try mqtt.protocol: 3.1.1."
-    elif code == 0x85:
-        hint = f" The client id is '{client_id}'; mqtt.client_id changes it."
-    else:
-        hint = ""
+    hint = _HINTS.get(code, "").format(client_id=client_id)
     return NotConnected(
         f"The broker {broker} does not take the connection: {words(code)}.{hint}", code="B606", native=native
     )
@@ -86,7 +98,10 @@ def disconnected(code: int, *, broker: str, client_id: str) -> PublishError:
         )
     if code == _NOT_AUTHORISED:
         return Forbidden(f"The broker {broker} no longer allows this client.", code="B601", native=native)
-    return NotConnected(f"The broker {broker} ended the connection: {words(code)}.", code="B606", native=native)
+    if code in _SET_ASIDE:
+        return Poisoned(f"The broker {broker} ended the connection: {_SET_ASIDE[code]}.", code="B606", native=native)
+    hint = _HINTS.get(code, "").format(client_id=client_id)
+    return NotConnected(f"The broker {broker} ended the connection: {words(code)}.{hint}", code="B606", native=native)
 
 
 def puback_refused(code: int, *, broker: str, topic: str) -> PublishError:

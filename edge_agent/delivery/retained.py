@@ -85,6 +85,12 @@ class Retained:
             self.changed.set()
         return len(topics)
 
+    def forget(self, snapshot: Message) -> None:
+        """The broker does not take it: not again before it says something else."""
+        if self._newest.get(snapshot.topic) is snapshot:
+            del self._newest[snapshot.topic]
+            self._dirty.pop(snapshot.topic, None)
+
     def take(self) -> Message | None:
         """The next snapshot that was not yet sent as it is now, or None."""
         if self._once is not None:

@@ -17,7 +17,7 @@ from functools import partial
 
 from buffer.outbox import Lane, Message, Outbox, Stored
 from edge_agent.clock import SECOND
-from edge_agent.delivery.publisher import NotConnected, Publisher, PublishError, Rejected
+from edge_agent.delivery.publisher import NotConnected, Poisoned, Publisher, PublishError, Rejected
 from edge_agent.delivery.retained import Retained
 
 log = logging.getLogger(__name__)
@@ -58,9 +58,12 @@ class Session:
         on_confirmed: Callable[[int], None],
         on_rejected: Callable[[Message, Rejected], None],
         mom: bool = False,
+        one_by_one: int = 0,
         now: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`mom`: the broker's word does not count; `now` is monotonic µs."""
+        """`mom`: the broker's word does not count. `one_by_one`: so many messages, behind the first snapshots, are
+        sent one at a time, since the broker ended the last connection over one of them. `now` is monotonic µs."""
+        self._one_by_one = one_by_one
         self._mom = mom
         self._now = now
         self._moved = now()
@@ -85,6 +88,8 @@ class Session:
         lost = self._publisher.lost
         lost.add_done_callback(lambda _: self._wake.set())
         self._first_snapshots = self._retained.all_changed()
+        if self._one_by_one:
+            self._one_by_one += self._first_snapshots
         self._snapshots_due = True
         while True:
             self._wake.clear()
@@ -96,6 +101,15 @@ class Session:
             self._send_snapshots()
             await self._fill_window()
             await self._wake.wait()
+
+    @property
+    def one_by_one(self) -> int:
+        """So many messages are still to be sent one at a time."""
+        return self._one_by_one
+
+    @property
+    def _window(self) -> int:
+        return 1 if self._one_by_one else self._publisher.window
 
     def committed(self) -> None:
         """There may be something new in the outbox."""
@@ -164,12 +178,12 @@ class Session:
 
     async def _fill_window(self) -> None:
         publisher = self._publisher
-        while self._in_flight < publisher.window and self._failure is None and not publisher.lost.done():
+        while self._in_flight < self._window and self._failure is None and not publisher.lost.done():
             queue = await self._next_queue()
             if queue is None:
                 self._send_again()
                 return
-            for _ in range(min(publisher.window - self._in_flight, len(queue.page))):
+            for _ in range(min(self._window - self._in_flight, len(queue.page))):
                 stored = queue.page.popleft()
                 self._events_since = min(self._events_since + 1, publisher.window)
                 confirmation = publisher.publish(stored.message, replay=queue.late)
@@ -195,7 +209,7 @@ class Session:
         return None
 
     def _send_again(self) -> None:
-        while self._again and self._in_flight < self._publisher.window:
+        while self._again and self._in_flight < self._window:
             message = self._again.popleft()
             confirmation = self._publisher.publish(message, replay=True)
             self._in_flight += 1
@@ -204,7 +218,7 @@ class Session:
     def _send_snapshots(self) -> None:
         """Those of the beginning go before everything else; later ones leave events the larger share of the line, or
         many machines whose totals change all the time would keep them from being sent at all."""
-        while self._snapshots_due and self._in_flight < self._publisher.window:
+        while self._snapshots_due and self._in_flight < self._window:
             if self._first_snapshots > 0:
                 self._first_snapshots -= 1
             elif any(queue.page or not queue.dry for queue in self._queues):
@@ -226,16 +240,29 @@ class Session:
         elif isinstance(error, Rejected):
             self._rejected.append((stored, error))
         else:
+            if self._is_poison(error):
+                self._rejected.append((stored, Rejected(str(error), code="B607", native=str(error))))
             self._fail(error)
-        self._in_flight -= 1
-        self._wake.set()
+        self._landed(error)
 
     def _snapshot_done(self, snapshot: Message, confirmation: "asyncio.Future[None]") -> None:
         error = confirmation.exception()
         if isinstance(error, Rejected):
             log.warning("%s %s is not taken by the broker: %s", error.code, snapshot.topic, error)
         elif error is not None:
+            if self._is_poison(error):
+                log.warning("B607 %s is not taken by the broker: %s", snapshot.topic, error)
+                self._retained.forget(snapshot)
             self._fail(error)
+        self._landed(error)
+
+    def _is_poison(self, error: BaseException) -> bool:
+        """It was the only one on its way when the broker ended the connection over a message."""
+        return isinstance(error, Poisoned) and self._failure is None and self._in_flight == 1
+
+    def _landed(self, error: BaseException | None) -> None:
+        if self._one_by_one and (error is None or isinstance(error, Rejected)):
+            self._one_by_one -= 1
         self._in_flight -= 1
         self._wake.set()
 

@@ -260,6 +260,24 @@ async def test_an_agent_that_loses_every_connection_at_once_suspects_its_twin() 
         assert "client id" in str(running.notes.errors[2])
 
 
+async def test_two_agents_with_one_client_id_are_both_told_and_everything_of_both_arrives(tmp_path: Path) -> None:
+    async with mosquitto(tmp_path) as broker, Sink(broker.port, "ea/v1/s/#") as sink:
+        one = await outbox_with([event(P, seq, "m1") for seq in range(1, 101)])
+        async with forwarding(one, broker.url) as first:
+            await first.drained()
+            other = await outbox_with([event(P, seq, "m2") for seq in range(1, 101)])
+            async with forwarding(other, broker.url) as second:
+                await second.drained()
+                await first.notes.until(lambda: "B604" in first.notes.log)
+                await second.notes.until(lambda: "B604" in second.notes.log)
+                await one.append([event(P, 101, "m1")], states={})
+                await first.drained()
+                assert "client id 'agent-1'" in str(second.notes.errors[0])
+                assert min(first.waits + second.waits) >= 10
+        await sink.wait_for(lambda _: len(sink.events()) == 201)
+        assert (sink.disorder(), sink.holes()) == ([], [])
+
+
 async def test_a_fault_of_our_own_is_told_and_sending_starts_again() -> None:
     class Stumbling(MemoryOutbox):
         stumbled = False
