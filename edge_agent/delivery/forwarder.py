@@ -45,6 +45,8 @@ SETTLED = 10 * SECOND
 """A connection that lived so long was a good one: the next wait starts small again."""
 UNDISTURBED = 300 * SECOND
 """So long nobody else used our client id, and our login was good: the careful waits start small again."""
+SUSPICION_WAIT = 10 * SECOND
+"""The longest wait while it may be somebody else, and may be the network."""
 AT_LEAST = 0.5
 """Seconds between a failed attempt and the next, however long it took."""
 SUSPICIOUS = 3
@@ -99,6 +101,7 @@ class Forwarder:
         self._listener = listener
         self._backoff = Backoff(1 * SECOND, REFUSED_WAIT, random, silent=SILENT_WAIT)
         self._careful = Backoff(20 * SECOND, REFUSED_WAIT, random)
+        self._suspicion = Backoff(4 * SECOND, SUSPICION_WAIT, random)
         self._attempt_took = 0.0
         self._one_by_one = 0
         self._session: Session | None = None
@@ -181,6 +184,7 @@ class Forwarder:
         if lived > SETTLED:
             self._short_lived = 0
             self._backoff.reset()
+            self._suspicion.reset()
         else:
             self._short_lived += 1
         if lived > UNDISTURBED:
@@ -199,11 +203,11 @@ class Forwarder:
         await session.settle()
 
     def _judge(self, error: PublishError) -> PublishError:
-        """With MQTT 3.1.1 no broker says that a session was taken over; two agents that take it in turns look like
-        this."""
-        if not isinstance(error, Silence) or self._publisher.says_why or self._short_lived < SUSPICIOUS:
+        """Not every broker says that a session was taken over, mosquitto 2.0 does not; two agents that take it in
+        turns look like this. So does a bad network, which is why the suspicion alone does not make the waits long."""
+        if not isinstance(error, Silence) or self._short_lived < SUSPICIOUS:
             return error
-        return NotConnected(
+        return Silence(
             f"{error} It took the connection and closed it {self._short_lived} times in a row: does another client "
             "use the same client id? Each agent needs its own agent.id or mqtt.client_id.",
             code="B604",
@@ -212,12 +216,14 @@ class Forwarder:
 
     def _wait_after(self, error: PublishError) -> float:
         """Seconds until the next attempt."""
-        if isinstance(error, Forbidden) or error.code == "B604":
-            return self._careful.next()
         if isinstance(error, Poisoned):
             return self._backoff.next(silent=True)
+        if isinstance(error, Silence) and error.code == "B604":
+            return self._suspicion.next()
         if isinstance(error, Silence):
             return max(self._backoff.next(silent=True) - self._attempt_took, AT_LEAST)
+        if isinstance(error, Forbidden) or error.code == "B604":
+            return self._careful.next()
         return self._backoff.next()
 
     def _online(self) -> None:

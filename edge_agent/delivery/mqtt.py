@@ -64,10 +64,6 @@ class MqttPublisher:
         return self._connection.window if self._connection is not None else self._options.window
 
     @property
-    def says_why(self) -> bool:
-        return self._v5
-
-    @property
     def lost(self) -> "asyncio.Future[PublishError]":
         if self._lost is None:
             raise RuntimeError("lost is known after the first connect")

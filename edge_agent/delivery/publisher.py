@@ -49,10 +49,6 @@ class Publisher(Protocol):
         """How many messages may be unconfirmed at once: min(configured, the broker's Receive Maximum)."""
 
     @property
-    def says_why(self) -> bool:
-        """Whether the broker gives a reason when it ends a connection (MQTT 5): silence is then the network's."""
-
-    @property
     def lost(self) -> "asyncio.Future[PublishError]":
         """Done when the connection of the last `connect` is gone; holds why."""
 

