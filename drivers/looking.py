@@ -36,6 +36,15 @@ class Listing(NamedTuple):
     note: str = ""
 
 
+class Doubt(NamedTuple):
+    """What is wrong with a tag, for a person: the fault's code, what it is, and what to write or do instead. A GOOD
+    value can be doubtful too. Without a code nothing is."""
+
+    code: str = ""
+    what: str = ""
+    fix: str = ""
+
+
 class Looked(NamedTuple):
     """A tag, read now and past every cache."""
 
@@ -44,8 +53,7 @@ class Looked(NamedTuple):
     """16 bits each, as they came (Modbus)."""
     native: str = ""
     """The device's own words for type and state, e.g. `Int16, Good`."""
-    doubt: str = ""
-    """A code and why a value that is GOOD is hardly the right one."""
+    doubt: Doubt = Doubt()
 
 
 @runtime_checkable

@@ -135,6 +135,12 @@ RUNNING: dict[str, Page] = {
         "A PLC program was downloaded and the server's list of namespaces changed. The nodes are looked up again "
         "by their namespace URI; that is why nodes are written with nsu= and not with ns=.",
     ),
+    "C523": Page(
+        "The PLC gives no good value of the node",
+        "The node is there, but its value is bad or doubtful in the PLC itself, or of another type than the tag "
+        "declares. The value is never made up: the tag is BAD with the reason of the server. Compare 'type' with "
+        "what edge-agent browse shows; an array needs 'index', a structure 'field'.",
+    ),
     "C531": Page(
         "The Modbus unit does not answer",
         "The connection works but this unit gives no answer: a wrong unit number, or the device behind the "
@@ -151,15 +157,20 @@ RUNNING: dict[str, Page] = {
     ),
     "C533": Page(
         "The Modbus device is busy",
-        "The device answered with exception 5 or 6: it has no time just now. The tag is BAD until it answers, never "
-        "the last value. If it comes often, read more seldom (scan), wait after each answer (pause), or send one "
-        "request at a time (in_flight: 1).",
+        "The device answered with exception 5 or 6: it has no time just now; or with 4, 7 or 8: it failed. The tag "
+        "is BAD until it answers, never the last value. If it comes often, read more seldom (scan), wait after each "
+        "answer (pause), or send one request at a time (in_flight: 1).",
     ),
     "C534": Page(
         "A float that is hardly a measured value",
         "A number such as 9.18e-41 is mostly two registers in the wrong order. The message says in which word_order "
         "and byte_order it would be a number that people measure; edge-agent read TAG --all-decodings shows every "
         "one. It can also be two integers, or the register beside the right one.",
+    ),
+    "C540": Page(
+        "The running agent does not know this",
+        "The file was changed since the agent read it, and the device or tag is not in what runs. It is not looked "
+        "at past the agent, for that could need a second connection. Take the file over with edge-agent reload.",
     ),
     "C599": Page(
         "The driver failed in a way it should not",

@@ -41,8 +41,7 @@ class Downlink:
 
     def topics(self) -> Sequence[str]:
         """Where commands come in the configuration of now; none if they are not wanted."""
-        config = self._running.config
-        return tuple(_targets(config)) if config.mqtt.commands else ()
+        return topics(self._running.config)
 
     async def take(self, delivered: Delivered) -> None:
         """Returns when what came of the message is stored."""
@@ -89,6 +88,11 @@ def _read(delivered: Delivered, class_: str) -> Command:
     if not isinstance(event, dict):
         raise Malformed("it is no JSON object")
     return envelope.read(event, retained=delivered.retained, topic_class=class_)
+
+
+def topics(config: Config) -> Sequence[str]:
+    """Where the commands of a configuration come; none if they are not wanted."""
+    return tuple(_targets(config)) if config.mqtt.commands else ()
 
 
 def _targets(config: Config) -> dict[str, tuple[str | None, str]]:

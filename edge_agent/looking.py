@@ -205,7 +205,9 @@ def looked(one: Looked, now: int) -> dict[str, Any]:
         **seen(one.reading, now),
         "registers": list(one.registers),
         "native": one.native,
-        "doubt": one.doubt,
+        "code": one.doubt.code,
+        "problem": one.doubt.what,
+        "fix": one.doubt.fix,
     }
 
 

@@ -30,7 +30,6 @@ SIZES: dict[Type, int] = {
 """Registers of each type, in the order they are shown."""
 WIDEST = max(SIZES.values())
 _TINY, _HUGE = 1e-6, 1e9
-DOUBTFUL = "C534"
 
 
 class Decoding(NamedTuple):
@@ -72,21 +71,3 @@ def plausible(kind: Type, value: Value | None) -> bool:
     if kind.startswith("float"):
         return value == 0 or _TINY <= abs(value) <= _HUGE
     return abs(value) <= _HUGE
-
-
-def doubt(registers: Sequence[int], encoding: Encoding) -> str:
-    """Why a float is hardly what was measured, and the orders in which it would be plausible; empty for no doubt."""
-    if not encoding.kind.startswith("float"):
-        return ""
-    found = [one for one in decodings(registers) if one.type == encoding.kind]
-    own = next(one for one in found if (one.word_order, one.byte_order) == encoding[1:3])
-    if own.plausible or own.value is None:
-        return ""
-    others = [f"{one.value:.7g} with {_unlike(own, one)}" for one in found if one.plausible]
-    said = f"{DOUBTFUL}, {own.value:.7g} is hardly a measured value"
-    return f"{said}; it is {' or '.join(others)}" if others else f"{said} in any order; is it a {encoding.kind}?"
-
-
-def _unlike(one: Decoding, other: Decoding) -> str:
-    orders = {"word_order": one.word_order == other.word_order, "byte_order": one.byte_order == other.byte_order}
-    return ", ".join(f"{name}: {getattr(other, name)}" for name, same in orders.items() if not same)

@@ -12,7 +12,7 @@ from drivers.looking import Answered, Asking
 from drivers.modbus.addresses import Table
 from drivers.modbus.endpoint import Host
 from drivers.modbus.exchange import ANY, Answer, Closed, Connection, Medium, NoAnswer, Question, Unfit, question
-from drivers.modbus.faults import NOBODY_THERE, detail, translate
+from drivers.modbus.faults import NOBODY_THERE, exception, translate
 from drivers.modbus.lines import medium
 from drivers.modbus.options import ModbusDevice
 from drivers.modbus.plan import Field, Request
@@ -96,7 +96,7 @@ async def _unit(line: _Asked, unit: int) -> dict[str, str] | None:
             return None
         if answer is None and not found:
             return None
-        said = "no answer" if answer is None else detail(answer) if isinstance(answer, int) else "answers"
+        said = "no answer" if answer is None else exception(answer) if isinstance(answer, int) else "answers"
         found[table.word] = said
     return found
 

@@ -13,7 +13,8 @@ from drivers.looking import Listing, Looked
 from drivers.modbus import looking, ring
 from drivers.modbus.addresses import LAST
 from drivers.modbus.block import Block
-from drivers.modbus.decodings import WIDEST, doubt
+from drivers.modbus.decodings import WIDEST
+from drivers.modbus.doubts import implausible, refused
 from drivers.modbus.encoding import of_form
 from drivers.modbus.exchange import Answer, Closed, NoAnswer, Question, Unfit, question
 from drivers.modbus.faults import NOBODY_THERE, WRONG_ADDRESS, detail, not_connected, translate, unit_silent
@@ -155,12 +156,12 @@ class ModbusDriver:
                 break
         own = Block(self._device.unit, plan([field], self._limits)[0], self._encodings, {}, {})
         if not isinstance(answer, bytes):
-            return Looked(own.refuse(detail(answer))[0])
+            return Looked(own.refuse(detail(answer))[0], doubt=refused(self._device.tags[field.tag], answer))
         if field.table.bits:
             return Looked(own.take(answer)[0])
-        registers = looking.registers(answer)
-        doubtful = doubt(registers[: field.size], self._encodings[field.tag])
-        return Looked(own.take(answer[: field.size * 2])[0], registers, doubt=doubtful)
+        words = looking.registers(answer)
+        doubt = implausible(self._encodings[field.tag], words[: field.size])
+        return Looked(own.take(answer[: field.size * 2])[0], words, doubt=doubt)
 
     async def _peek(self, request: Request) -> Answer:
         """One request between those of `read`."""

@@ -33,10 +33,14 @@ _BUSY = ("C533", "it is read again at the next scan")
 _MEANS = {2: _NO_REGISTER, 3: _NO_REGISTER, 5: _BUSY, 6: _BUSY}
 
 
+def exception(code: int) -> str:
+    """An exception code in words."""
+    return f"{_EXCEPTIONS.get(code, 'unknown exception')} (exception {code})"
+
+
 def detail(code: int) -> str:
     """An exception code as the detail of a BAD reading, with the code of its page if there is one."""
-    said = f"{_EXCEPTIONS.get(code, 'unknown exception')} (exception {code})"
-    return f"{said}: {', '.join(_MEANS[code])}" if code in _MEANS else said
+    return f"{exception(code)}: {', '.join(_MEANS[code])}" if code in _MEANS else exception(code)
 
 
 def translate(name: str, device: ModbusDevice, error: Exception, answered: Collection[int]) -> ConnectionLost:

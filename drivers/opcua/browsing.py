@@ -14,20 +14,16 @@ from asyncua.ua.uaerrors import UaStatusCodeError
 
 from drivers.base import Quality, Reading
 from drivers.looking import Entry, Listing, Looked, NoSuchPath
-from drivers.opcua import binary
+from drivers.opcua import binary, near
 from drivers.opcua.addresses import parse_node
+from drivers.opcua.doubts import TYPES, doubt, no_namespace
 from drivers.opcua.layouts import Layouts
 from drivers.opcua.options import OpcuaTag
 from drivers.opcua.session import Session, node_id
-from drivers.opcua.values import TagValues, status_name, type_name
+from drivers.opcua.values import GONE, TagValues, status_name, type_name
 from drivers.opcua.wanted import UNKNOWN, Wanted
 
 _OBJECTS, _HIERARCHICAL = 85, 33
-TYPES: Mapping[int, str] = {
-    1: "bool", 2: "int8", 3: "uint8", 4: "int16", 5: "uint16", 6: "int32", 7: "uint32", 8: "int64", 9: "uint64",
-    10: "float32", 11: "float64", 12: "string", 13: "string", 14: "string", 16: "string", 21: "string",
-}  # fmt: skip
-"""Built-in type → the word of a tag."""
 _NODES = ("nsu=", "ns=", "i=", "s=", "g=", "b=")
 
 
@@ -77,18 +73,24 @@ class Browsing:
         located = dict(wanted.locate(tags))
         items = await self._items(list(located.values()))
         layouts = Layouts(self._session)
+        gone = any(item[3] in GONE for item in items.values())
+        names = await near.names(self._session) if gone else {}
         found = []
         for tag, options in tags.items():
             if tag not in located:
-                why = f"{UNKNOWN}: the server has no namespace {parse_node(options.node).uri}"
-                found.append(Looked(Reading(tag, None, Quality.BAD, detail=why)))
+                uri = parse_node(options.node).uri
+                why = f"{UNKNOWN}: the server has no namespace {uri}"
+                bad = Reading(tag, None, Quality.BAD, detail=why)
+                found.append(Looked(bad, doubt=no_namespace(uri or "", self._namespaces)))
                 continue
             values, item = TagValues(tag, options), items[located[tag]]
             if values.structured:
                 values.layout = await layouts.of_node(located[tag])
             reading = values.read(item)
             assert reading is not None  # a first value is outside of every dead band
-            found.append(Looked(reading, native=f"{_kind(item)}, {status_name(item[3])}"))
+            node = parse_node(options.node)
+            doubted = doubt(reading, item, node, int(located[tag].NamespaceIndex), self._namespaces, names)
+            found.append(Looked(reading, native=f"{_kind(item)}, {status_name(item[3])}", doubt=doubted))
         return found
 
     async def _find(self, path: str) -> tuple[ua.NodeId, tuple[str, ...]]:

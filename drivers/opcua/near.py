@@ -31,10 +31,10 @@ async def look(session: Session, wanted: Wanted) -> None:
     }
     if not unknown:
         return
-    names = await _names(session)
+    known = await names(session)
     for tag, node in unknown.items():
         index = node.namespace if node.uri is None else wanted.namespaces.index(node.uri)
-        wanted.near[tag] = words(str(node.identifier), names.get(index, {}))
+        wanted.near[tag] = words(str(node.identifier), known.get(index, {}))
 
 
 def words(identifier: str, names: Mapping[str, str]) -> str:
@@ -46,9 +46,9 @@ def words(identifier: str, names: Mapping[str, str]) -> str:
     return f"{UNKNOWN}: {CODE}, the PLC has no node s={identifier}" + (f"; near: {found}" if found else "")
 
 
-async def _names(session: Session) -> dict[int, dict[str, str]]:
+async def names(session: Session) -> dict[int, dict[str, str]]:
     """Namespace index → text identifier → browse name, of what hangs under Objects."""
-    names: dict[int, dict[str, str]] = {}
+    found: dict[int, dict[str, str]] = {}
     root = node_id(_OBJECTS, 0)
     waiting, seen, asked = deque([root]), {root, node_id(_SERVER, 0)}, 0
     hierarchical = node_id(_HIERARCHICAL, 0)
@@ -64,7 +64,7 @@ async def _names(session: Session) -> dict[int, dict[str, str]]:
                 continue
             seen.add(node)
             if isinstance(node.Identifier, str):
-                names.setdefault(int(node.NamespaceIndex), {})[node.Identifier] = str(reference.BrowseName.Name)
+                found.setdefault(int(node.NamespaceIndex), {})[node.Identifier] = str(reference.BrowseName.Name)
             if reference.NodeClass in (ua.NodeClass.Object, ua.NodeClass.Variable):
                 waiting.append(node)
-    return names
+    return found

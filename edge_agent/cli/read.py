@@ -149,8 +149,8 @@ def lines(ui: Ui, seen: list[dict[str, Any]], *, stamped: bool = False) -> list[
         out.append(line.replace(f" {word}", f" {ui.paint(word, _COLOURS[word])}", 1))
         if one.get("decodings"):
             out += _table(ui, one)
-        elif one["doubt"]:
-            out += [f"    {ui.paint('doubtful', 'yellow')}: {one['doubt']}"]
+        elif one["code"]:
+            out += [f"    {ui.paint(one['code'], 'yellow')}: {one['problem']}; {one['fix']}"]
     return out
 
 

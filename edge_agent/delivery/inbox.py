@@ -102,7 +102,7 @@ class Inbox:
     async def _receive(self) -> PublishError:
         """One connection; why it ended."""
         try:
-            line = _Line(self._login(), self._topics(), asyncio.get_running_loop())
+            line = Line(self._login(), self._topics(), asyncio.get_running_loop())
         except PublishError as error:
             return error
         except Exception as error:  # a fault of ours, or of a secret's file, must not end the agent
@@ -130,10 +130,16 @@ class Inbox:
             self._told = None
 
 
-class _Line:
-    """One paho client with a thread of its own, whose callbacks only hand over to the event loop."""
+class Line:
+    """One paho client with a thread of its own, whose callbacks only hand over to the event loop.
 
-    def __init__(self, login: Login, topics: Sequence[str], loop: asyncio.AbstractEventLoop) -> None:
+    `lasting`: the broker keeps the session, with what came meanwhile, for the next time.
+    """
+
+    def __init__(
+        self, login: Login, topics: Sequence[str], loop: asyncio.AbstractEventLoop, *, lasting: bool = True
+    ) -> None:
+        self._lasting = lasting
         self._login = login
         self._topics = topics
         self._loop = loop
@@ -142,7 +148,7 @@ class _Line:
         client = self._client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=login.client_id,
-            clean_session=None if login.v5 else False,
+            clean_session=None if login.v5 else not lasting,
             protocol=MQTTv5 if login.v5 else MQTTv311,
             reconnect_on_failure=False,
             manual_ack=True,
@@ -162,7 +168,9 @@ class _Line:
     def open(self) -> None:
         """Connect in the background; what comes of it is told by `next`."""
         login = self._login
-        if login.v5:
+        if login.v5 and not self._lasting:
+            self._client.connect_async(login.host, login.port, login.keepalive, clean_start=True)
+        elif login.v5:
             asked = Packed(b"\x08\x11" + SESSION_EXPIRY.to_bytes(4, "big") + b"\x21" + _AT_ONCE.to_bytes(2, "big"))
             self._client.connect_async(login.host, login.port, login.keepalive, clean_start=False, properties=asked)
         else:
@@ -213,6 +221,8 @@ class _Line:
                 _, mid = client.subscribe([(topic, 1) for topic in some])
             if mid is not None:
                 self._asked.add(mid)
+        if not self._topics:
+            self._tell(None)
 
     def _on_subscribe(
         self, client: Client, userdata: object, mid: int, reasons: Sequence[ReasonCode], properties: object

@@ -49,8 +49,8 @@ def examine(
     yield from _sqlite()
     yield from _disk(loaded)
     yield from _permissions(loaded)
-    yield from _secrets(loaded)
-    yield from _certificates(loaded, clock)
+    yield from secrets(loaded)
+    yield from certificates(loaded, clock)
     yield from _agent(loaded, status, wrong)
     yield from _broker(loaded, status)
 
@@ -105,7 +105,8 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def _secrets(loaded: Loaded) -> Iterator[Finding]:
+def secrets(loaded: Loaded) -> Iterator[Finding]:
+    """Whether each can be read."""
     sound = True
     for name, secret in _kept(loaded.config):
         try:
@@ -127,7 +128,8 @@ def _kept(part: object, path: str = "") -> Iterator[tuple[str, Secret]]:
             yield from _kept(value, f"{path}.{name}" if path else str(name))
 
 
-def _certificates(loaded: Loaded, clock: Clock) -> Iterator[Finding]:
+def certificates(loaded: Loaded, clock: Clock) -> Iterator[Finding]:
+    """Files of certificates, and what servers showed that nobody trusts yet."""
     mqtt = loaded.config.mqtt
     found = False
     files = [(name, path) for name in ("ca_file", "cert_file") if (path := getattr(mqtt, name)) is not None]

@@ -101,7 +101,7 @@ def test_without_an_agent_a_device_is_read_by_itself(edge_agent: Run, configurat
     assert told["readings"][1]["value"] == "急停"
     assert set(told["readings"][0]) == {
         "device", "name", "tag", "value", "quality", "detail", "source_at", "read_at", "age_s", "registers", "native",
-        "doubt", "unit",
+        "code", "problem", "fix", "unit",
     }  # fmt: skip
 
 

@@ -39,6 +39,7 @@ ANSWERS: dict[str, tuple[list[str], int, set[str]]] = {
                             "application_uri"}),
     "cert show": ([], 0, {"ok", "pki", "own", "trusted", "rejected"}),
     "cert trust": (["data/pki/own/cert.der"], 0, {"ok", "file", "subject", "thumbprint", "not_before", "not_after"}),
+    "check": ([], 69, {"ok", "through", "devices", "broker", "faults", "certificates"}),
     "completion": (["bash"], 0, {"ok", "shell", "script"}),
     "config diff": ([], 0, {"ok", "running", "file", "differences"}),
     "config migrate": ([], 0, {"ok", "file", "version", "changed"}),

@@ -25,16 +25,22 @@ from buffer.outbox import OutboxError
 from buffer.record import fields_crc
 from buffer.sqlite import SqliteOutbox
 from config.catalogue import PAGES
+from drivers.base import Quality, Reading
 from drivers.errors import DriverError
+from drivers.looking import Doubt
 from drivers.modbus import faults
-from drivers.modbus.decodings import doubt
+from drivers.modbus.doubts import implausible
+from drivers.modbus.doubts import refused as refused_tag
 from drivers.modbus.encoding import Encoding
 from drivers.modbus.mbap import NoAnswer
-from drivers.modbus.options import ModbusDevice
+from drivers.modbus.options import ModbusDevice, ModbusTag
 from drivers.opcua import near
+from drivers.opcua.addresses import parse_node
+from drivers.opcua.doubts import doubt as opcua_doubt
 from drivers.opcua.failures import Failures
 from edge_agent.backoff import Backoff
 from edge_agent.catalogue import RUNNING, pages
+from edge_agent.checking import NOT_KNOWN
 from edge_agent.clock import SystemClock
 from edge_agent.collector import Collector
 from edge_agent.delivery import refusals
@@ -69,6 +75,10 @@ def of_status(code: int) -> Exception:
     return PRESS.translate(UaStatusCodeError(code))
 
 
+def of_doubt(doubt: Doubt) -> Exception:
+    return DriverError(f"{doubt.what} | {doubt.fix}", code=doubt.code, reason="bad_quality")
+
+
 FIXTURES |= {
     "B601": lambda _: refusals.connack_refused(0x86, user="line3", client_id="edge-agent-a1", **MOM),
     "B602": lambda _: refusals.unreachable(ssl.SSLError(1, "wrong version number"), ca_file="ca.pem", **MOM),
@@ -93,9 +103,14 @@ FIXTURES |= {
     "C522": lambda _: PRESS.lost("its namespaces have moved, as after a program download; the nodes are looked up "
                                  "again.", code="C522"),
     "C531": lambda _: faults.translate("oven-1", OVEN, NoAnswer(), (1,)),
-    "C532": lambda _: _Said("C532", faults.detail(2)),
-    "C533": lambda _: _Said("C533", faults.detail(6)),
-    "C534": lambda _: _Said("C534", doubt([0x0000, 0x433B], Encoding("float32"))),
+    "C523": lambda _: of_doubt(opcua_doubt(
+        Reading("total", None, Quality.BAD, detail="BadTypeMismatch: the server sends Int16, the tag is bool"),
+        (1, 4, 7, 0, None), parse_node("nsu=urn:acme:press;s=Total"), 2, [], {})),
+    "C532": lambda _: of_doubt(refused_tag(ModbusTag(holding=200), 2)),
+    "C533": lambda _: of_doubt(refused_tag(ModbusTag(holding=200, type="float32"), 6)),
+    "C534": lambda _: of_doubt(implausible(Encoding("float32"), (0x0000, 0x41BC))),
+    "C540": lambda _: DriverError("oven-1 is not checked: the running agent holds the connection for oven-2",
+                                  code=NOT_KNOWN, reason="refused"),
     "S708": lambda _: closed(),
     "S709": lambda _: RolledBack("the MOM has events with number 9 of press-1.p, and the last one here is 5"),
 }  # fmt: skip

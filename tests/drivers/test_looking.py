@@ -63,11 +63,13 @@ async def test_a_modbus_tag_is_read_now_with_its_raw_registers(tmp_path):
             assert (gone.reading.value, gone.reading.quality) == (None, Quality.BAD)
             assert gone.reading.detail == "illegal data address (exception 2): C532, there is no such register"
             assert (pump.reading.value, pump.registers) == (True, ())
-            assert temp.doubt == ""
+            assert temp.doubt.code == ""
+            assert gone.doubt.code == "C532"
             await plc.set(holding={10: 0x8000, 11: 0x4348})
             (turned,) = await driver.look(["temp"])
             assert turned.reading.quality == Quality.GOOD
-            assert "; it is 200.5 with word_order: little or " in turned.doubt
+            assert turned.doubt.code == "C534"
+            assert turned.doubt.fix.startswith("200.5 with word_order: little or ")
             await plc.set(holding={10: 0x4348, 11: 0x8000})
             (wide,) = await driver.look(["temp"], wide=True)  # four registers are refused, two are not
             assert (wide.reading.value, wide.registers) == (200.5, (0x4348, 0x8000))
