@@ -15,8 +15,6 @@ from drivers.modbus.ring_options import ModbusRing
 from drivers.modbus.tls import Tls
 from drivers.ring import options as ring_options
 
-_OF_A_RING = ("ring", "type", "unit", "target", "lo", "hi")
-
 
 class ModbusTag(Place, TagOptions):
     """One value: exactly one address, and how its registers are read."""
@@ -31,7 +29,7 @@ class ModbusTag(Place, TagOptions):
             return
         if self.type is None:
             raise Problem("E302", "a tag of the ring needs 'type'", fix="type: bool", at=())
-        for word in sorted(self.model_fields_set.difference(_OF_A_RING)):
+        for word in sorted(self.model_fields_set.difference(ring_options.OF_A_TAG)):
             raise Problem("E303", f"a tag of the ring has no '{word}'", at=(word,))
 
     @property

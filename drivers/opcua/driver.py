@@ -13,7 +13,6 @@ import asyncio
 from collections.abc import MutableMapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from asyncua import ua
@@ -31,10 +30,13 @@ from drivers.opcua.failures import Failures
 from drivers.opcua.history import History
 from drivers.opcua.options import Identity, OpcuaDevice, Security
 from drivers.opcua.polling import Polling
+from drivers.opcua.ring import OpcuaAccess
+from drivers.opcua.ring import reader as ring_reader
 from drivers.opcua.session import POLICIES, Session
 from drivers.opcua.standing import Standing
 from drivers.opcua.subscription import IDLE, Subscription
 from drivers.opcua.wanted import Wanted
+from drivers.ring.beside import Beside, Reader
 
 _NAMESPACE_ARRAY, _SERVICE_LEVEL, _STATE = 2255, 2267, 2259
 _START_TIME, _ITEMS_PER_CALL, _NODES_PER_READ = 2257, 11714, 11705
@@ -42,14 +44,6 @@ _MOST_PER_CALL = 1000
 _NO_SUBSCRIPTIONS = frozenset(
     (StatusCodes.BadServiceUnsupported, StatusCodes.BadNotImplemented, StatusCodes.BadNotSupported)
 )
-
-
-class Reader(Protocol):
-    """Where batches come from."""
-
-    async def open(self) -> None: ...
-    async def read(self) -> Batch: ...
-    async def close(self) -> None: ...
 
 
 class OpcuaDriver:
@@ -68,12 +62,18 @@ class OpcuaDriver:
         self._session: Session | None = None
         self._reader: Reader | None = None
         self._first: Batch | None = None
+        self._position: str | None = None
+        self._beside: Beside | None = None
         self._history: History | None = None
         self._standing = Standing()
         self._chosen = Standing()
         self._per_call = _MOST_PER_CALL
         self._told: object = None
         self._moved = False
+
+    def resume(self, position: str) -> None:
+        """See `drivers.base.RingReader`."""
+        self._position = position
 
     async def connect(self) -> None:
         with self._failures.translated():
@@ -82,6 +82,12 @@ class OpcuaDriver:
             restarted = await self._look_around(session)
             self._reader = await self._begin(session)
             self._first = Batch(self._name, self._wanted.bad_readings(), restarted=restarted)
+            if self._options.ring is not None:
+                access = OpcuaAccess(self._options.ring, session, self._wanted.namespaces, self._per_call)
+                ring = ring_reader(self._name, self._options, self._options.ring, access)
+                if self._position is not None:
+                    ring.resume(self._position)
+                self._reader = self._beside = Beside(self._reader, ring, self._options.ring_period)
             if self._options.history:
                 self._history = History(self._name, session, self._wanted, per_call=self._per_call)
 
@@ -89,6 +95,10 @@ class OpcuaDriver:
         if self._session is None or self._reader is None:
             raise self._failures.lost("it is not connected.")
         if self._first is not None:
+            with self._failures.translated(ConnectionLost):
+                entries = None if self._beside is None else await self._beside.entries()
+            if entries is not None:
+                return entries
             batch, self._first = self._first, None
             return batch
         with self._failures.translated(ConnectionLost):
@@ -125,7 +135,10 @@ class OpcuaDriver:
         """See `drivers.looking.Looker`; values come from the server anew, not from the subscription."""
         browsing = self._browsing()
         with self._failures.translated():
-            return await browsing.look({tag: self._options.tags[tag] for tag in tags}, self._wanted)
+            polled = {tag: self._options.polled[tag] for tag in tags if tag in self._options.polled}
+            looked = dict(zip(polled, await browsing.look(polled, self._wanted), strict=True))
+        told = {} if self._beside is None else {one.tag: Looked(one) for one in self._beside.ring.readings}
+        return [(looked.get(tag) or told[tag]) for tag in tags]
 
     def _browsing(self) -> Browsing:
         if self._session is None:

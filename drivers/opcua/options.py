@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticKnownError
 
 from config.errors import Problem
 from config.kinds import File, Name, Options
@@ -12,6 +13,8 @@ from config.model import DeviceOptions, Secret, TagOptions, Warned
 from config.units import Duration, between
 from drivers.opcua.addresses import parse_node
 from drivers.opcua.parts import Step, steps
+from drivers.opcua.ring_options import OpcuaRing
+from drivers.ring import options as ring_options
 
 PORT = 4840
 """Registered port of opc.tcp."""
@@ -79,7 +82,9 @@ class Identity(Options):
 class OpcuaTag(TagOptions):
     """One node's value."""
 
-    node: str
+    ring: bool = False
+    """In place of a node: the entries of the device's ring tell the value."""
+    node: Annotated[str, Field(validate_default=True)] = ""
     """`nsu=<namespace uri>;s=…` (also `i= g= b=`); `ns=<index>` moves when a PLC program is downloaded."""
     type: Type
     """What the value must be; a server that sends something that does not fit makes the tag BAD. `conditions`: the
@@ -95,7 +100,11 @@ class OpcuaTag(TagOptions):
 
     @field_validator("node")
     @classmethod
-    def _is_a_node(cls, text: str) -> str:
+    def _is_a_node(cls, text: str, info: ValidationInfo) -> str:
+        if not text:
+            if not info.data.get("ring"):
+                raise PydanticKnownError("missing")
+            return text
         try:
             parse_node(text)
         except ValueError as error:
@@ -110,6 +119,15 @@ class OpcuaTag(TagOptions):
         except ValueError as error:
             raise Problem("E301", str(error), fix="field: Axes[2].Position") from None
         return text
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> "OpcuaTag":
+        if self.ring:
+            for word in sorted(self.model_fields_set.difference(ring_options.OF_A_TAG)):
+                raise Problem("E303", f"a tag of the ring has no '{word}'", at=(word,))
+            if self.type == "conditions":
+                raise Problem("E303", "conditions are no tag of the ring", at=("type",))
+        return self
 
     @model_validator(mode="after")
     def _text_has_no_scale(self) -> "OpcuaTag":
@@ -167,6 +185,8 @@ class OpcuaDevice(DeviceOptions):
     """Values are read every `sampling` and not subscribed to, as they are of a server without subscriptions."""
     history: bool = True
     """After a gap, what the server itself recorded of the tags meanwhile is read and told with its own times."""
+    ring: OpcuaRing | None = None
+    """A ring buffer in which the PLC notes what happens between two scans."""
     tags: Mapping[Name, OpcuaTag]
 
     @field_validator("url", "urls")
@@ -216,6 +236,24 @@ class OpcuaDevice(DeviceOptions):
             )
         return self
 
+    @model_validator(mode="after")
+    def _has_a_ring_that_works(self) -> "OpcuaDevice":
+        kinds: dict[str, str] = {name: tag.type for name, tag in self.tags.items()}
+        nodes = [] if self.ring is None else self.ring.faults()
+        bits = None if self.ring is None else self.ring.head.type
+        Problem.raise_all((*nodes, *ring_options.faults(self.ring, self.tags, kinds, bits)))
+        return self
+
+    @property
+    def polled(self) -> Mapping[str, OpcuaTag]:
+        """The tags that have a node."""
+        return {name: tag for name, tag in self.tags.items() if not tag.ring}
+
+    @property
+    def ring_period(self) -> int:
+        """Microseconds between two looks at the ring."""
+        return self.publishing if self.ring is None or self.ring.scan is None else self.ring.scan
+
     @property
     def addresses(self) -> tuple[str, ...]:
         """The URLs with their ports."""
@@ -230,10 +268,12 @@ class OpcuaDevice(DeviceOptions):
         return kind
 
     def period(self, tag: str) -> int:
-        return self.sampling_of(tag) + self.publishing
+        return self.ring_period if self.tags[tag].ring else self.sampling_of(tag) + self.publishing
 
     def sampling_of(self, tag: str) -> int:
         """Microseconds between two looks of the server at the tag's node."""
+        if self.tags[tag].ring:
+            return ring_options.SURE
         return self.tags[tag].sampling or self.sampling or self.publishing // 2
 
     def queue_of(self, tag: str) -> int:
@@ -249,7 +289,7 @@ class OpcuaDevice(DeviceOptions):
                 f"the namespace index in {tag.node!r} moves when a PLC program is downloaded",
                 "write nsu=<namespace uri>; in place of ns=…;",
             )
-            for name, tag in self.tags.items()
+            for name, tag in self.polled.items()
             if tag.node.startswith("ns=") and parse_node(tag.node).namespace > 0
         ]
 

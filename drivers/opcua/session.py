@@ -191,6 +191,12 @@ class Session:
         ]
         return bytes(await self._transport().send_request(request))
 
+    async def write(self, node: ua.NodeId, value: int, kind: int) -> int:
+        """Set a node's value, of a built-in type; the status code. Nothing else of this driver writes values."""
+        data = ua.DataValue(ua.Variant(value, ua.VariantType(kind)))
+        (found,) = await self._client.uaclient.write_attributes([node], [data], AttributeIds.Value)
+        return int(found.value)
+
     async def browse(
         self, node: ua.NodeId, reference: ua.NodeId, *, forward: bool = True, most: int = 0
     ) -> list[ua.ReferenceDescription]:

@@ -21,8 +21,8 @@ class Wanted:
     """The tags of one device over one connection."""
 
     def __init__(self, options: OpcuaDevice) -> None:
-        self.nodes = {tag: parse_node(wanted.node) for tag, wanted in options.tags.items()}
-        self.values = {tag: TagValues(tag, wanted) for tag, wanted in options.tags.items()}
+        self.nodes = {tag: parse_node(wanted.node) for tag, wanted in options.polled.items()}
+        self.values = {tag: TagValues(tag, wanted) for tag, wanted in options.polled.items()}
         self.namespaces: list[str] = []
         self.missing: dict[str, str] = {}
         """Tag → why the server does not have it."""

@@ -19,6 +19,8 @@ from drivers.ring.stamps import Form
 _BITS = {"int16": 16, "uint16": 16, "int32": 32, "uint32": 32, "int64": 64, "uint64": 64}
 SURE = 1_000
 """Microseconds between two entries that are told apart: nothing between two looks at a ring is missed."""
+OF_A_TAG = ("ring", "type", "unit", "target", "lo", "hi")
+"""What a tag of the ring may have."""
 _WHOLE = ("uint16", "uint32", "uint64")
 
 

@@ -36,7 +36,7 @@ class Reader:
     """One ring over one connection. Without `resume` nothing is read."""
 
     def __init__(self, device: str, plan: Plan, access: Access) -> None:
-        self._device = device
+        self.device = device
         self._plan = plan
         self._access = access
         self._state: State | None = None
@@ -215,7 +215,7 @@ class Reader:
         index = self._plan.numbering.tail_for(known.next)
         refused = "" if header.tail == index else await self._access.move_tail(index)
         if refused:
-            self._note("tail_not_moved", f"{self._device}: the tail of its ring cannot be moved: {refused}.")
+            self._note("tail_not_moved", f"{self.device}: the tail of its ring cannot be moved: {refused}.")
         self._unconfirmed = bool(refused)
 
     async def _slots(self, header: Header, first: int, count: int) -> list[Slot]:
@@ -245,7 +245,7 @@ class Reader:
             after = (state.next + len(slots)) % self._plan.numbering.modulo
             state = state._replace(next=after, witness=slots[-1].digest)
         for code in unknown:
-            text = f"{self._device}: entries of its ring have the code {code}, which `codes` does not name"
+            text = f"{self.device}: entries of its ring have the code {code}, which `codes` does not name"
             self._note("unmapped_entry", f"{text}. Add it, with {{}} if it means nothing.")
         self._state, self._first, self._unconfirmed = state, False, self._plan.confirms
         self.readings = states.current(state, self._plan.tags, states.LOST if lost else states.NOTHING_YET)
@@ -258,7 +258,7 @@ class Reader:
             tuple(note for note, is_told in self._notes.items() if not is_told),
         )
         self._notes = dict.fromkeys(self._notes, True)
-        return Batch(self._device, (*leading, *readings), entries=entries)
+        return Batch(self.device, (*leading, *readings), entries=entries)
 
     def _note(self, code: str, text: str) -> None:
         self._notes.setdefault((code, text), False)

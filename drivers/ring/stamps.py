@@ -8,20 +8,18 @@ from drivers.base import Micros, Value
 
 Form: TypeAlias = Literal["epoch_s", "epoch_ms", "bcd", "datetime", "uptime_ms"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_UNIT = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "uptime_ms": 1_000}
+_UNIT = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "uptime_ms": 1_000, "datetime": 1}
 _LAST = 253_402_300_800_000_000
 """9999-12-31 in µs."""
 
 
 def micros(form: Form, raw: Value | None, zone: str) -> Micros | None:
     """UTC µs, or µs since boot; None for what is no time. `raw`: a number, for `bcd` the digits of a DATE_AND_TIME
-    (YYMMDDhhmmss, three of milliseconds and the weekday), for `datetime` an ISO text."""
+    (YYMMDDhhmmss, three of milliseconds and the weekday), for `datetime` µs since 1970."""
     if raw is None or isinstance(raw, bool):
         return None
     if form == "bcd":
         return _bcd(str(raw), zone)
-    if form == "datetime":
-        return _local(datetime.fromisoformat(str(raw)).replace(tzinfo=None), zone)
     if isinstance(raw, str):
         return None
     at = round(raw * _UNIT[form])

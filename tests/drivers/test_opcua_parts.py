@@ -16,6 +16,8 @@ from drivers.base import Quality, Reading
 from drivers.opcua import Opcua, binary
 from drivers.opcua.options import OpcuaDevice
 from drivers.opcua.parts import Layout, LayoutField, NoPart, pick, steps
+from drivers.opcua.ring import OpcuaAccess
+from drivers.opcua.session import Session
 from tests.servers_opcua import AsyncuaPress, asyncua_press
 
 DOUBLE, INT32, STRING = 11, 6, 12
@@ -184,6 +186,32 @@ async def test_structures_that_the_server_describes_are_read_by_field(press: Asy
     assert [found[tag].value for tag in ("id", "second", "other")] == [4, 2.5, 9.0]
     assert found["none"].quality is Quality.BAD
     assert "it has Id, Inner" in found["none"].detail
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_slots_of_a_ring_may_be_structures(press: AsyncuaPress) -> None:
+    rams = {"node": "nsu=urn:acme:press;s=Rams"}
+    settings = {"url": press.url, "security": "none", "insecure": True}
+    ring = {
+        "head": {"node": "i=2267"},
+        "slots": {"count": 2},
+        "points_to": "total",
+        "code": {**rams, "field": "Id", "type": "int32"},
+        "fields": {"torque": {**rams, "field": "Inner[0]", "type": "float64", "scale": 2.0}},
+        "codes": {5: {"seen": {"field": "torque"}}},
+    }
+    tags = {"seen": {"ring": True, "type": "float64"}}
+    device = OpcuaDevice.model_validate({**settings, "tags": tags, "ring": ring})
+    assert device.ring is not None
+    session = Session(press.url, "ring", 20_000_000, 60_000_000)
+    await session.open()
+    try:
+        namespaces = [str(uri) for uri in (await session.read((2255,)))[0]]
+        slots = await OpcuaAccess(device.ring, session, namespaces, 1).slots(1, 2)
+    finally:
+        await session.close()
+    assert [(slot.code, slot.fields) for slot in slots] == [(6, {"torque": 18.0}), (5, {"torque": None})]
+    assert slots[0].digest != slots[1].digest
 
 
 @pytest.mark.asyncio(loop_scope="module")

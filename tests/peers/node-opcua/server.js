@@ -13,6 +13,9 @@
 //   {"cmd": "quiet"}                 stop counting and churning. Answers {totals}
 //   {"cmd": "add", "node": "X", "type": "Double", "value": 1}   {"cmd": "remove", "node": "X"}
 //   {"cmd": "namespace", "uri": "urn:x"}   one more namespace
+//   {"cmd": "ring", "slots": 16, "tail": true}   Head, Tail, Overflow, and arrays Codes, Stamps, Causes; without a tail
+//                                    it writes over what was not read; 0 slots take it away.  {"cmd": "push", "entries": [[code, cause], …]}
+//   {"cmd": "writes"}                nodes that a client has written, {writes: [[node, value], …]}
 //   {"cmd": "sessions"}   {"cmd": "restart", "down": ms, "others": namespaces before its own, "without": [nodes]}   {"cmd": "shutdown"}
 // Truth log: one JSON object per change: {"at": microseconds UTC, "node", "value", "total"?}
 //   "total" is how often a counter has counted since the process started; it never wraps. A removed node is null.
@@ -29,6 +32,8 @@ const truth = fs.openSync(truthLog, "a");
 const nodes = new Map();
 const timers = new Map();
 const totals = {};
+const writes = [];
+let ring;
 let server;
 let namespace;
 let folder;
@@ -91,6 +96,36 @@ const commands = {
         timers.clear();
         return {totals};
     },
+    ring({slots, tail}) {
+        ring = {slots, tail, codes: Array(slots).fill(0), stamps: Array(slots).fill(new Date(0)), causes: Array(slots).fill(0), pushed: 0};
+        for (const name of ["Head", "Tail", "Overflow", "Codes", "Stamps", "Causes"]) if (nodes.has(name)) commands.remove({node: name});
+        writes.length = 0;
+        if (!slots) return;
+        for (const name of ["Head", "Tail", "Overflow"]) add(name, "UInt16", 0);
+        add("Codes", "UInt16", ring.codes);
+        add("Stamps", "DateTime", ring.stamps);
+        add("Causes", "UInt16", ring.causes);
+    },
+    push({entries}) {
+        for (const [code, cause] of entries) {
+            const at = Date.now();
+            const head = nodes.get("Head").value;
+            const next = (head + 1) % ring.slots;
+            const lost = ring.tail && next === nodes.get("Tail").variable.readValue().value.value;
+            ring.pushed += 1;
+            note("Ring", code, {entry: ring.pushed, stamp: at * 1000, lost});
+            if (lost) {
+                set("Overflow", nodes.get("Overflow").value + 1);
+                continue;
+            }
+            [ring.codes[head], ring.stamps[head], ring.causes[head]] = [code, new Date(at), cause];
+            set("Codes", [...ring.codes]);
+            set("Stamps", [...ring.stamps]);
+            set("Causes", [...ring.causes]);
+            set("Head", next);
+        }
+    },
+    writes: () => ({writes}),
     get: ({node}) => ({value: nodes.get(node).value}),
     add: ({node, type, value}) => add(node, type, value),
     remove({node}) {
@@ -175,6 +210,10 @@ async function start(others = namespaces) {
             inputNode: tonnage, conditionSource: ram, highHighLimit: 1000, highLimit: 100, lowLimit: -100, lowLowLimit: -1000,
         });
     }
+    server.on("request", (request) => {
+        if (request.schema.name !== "WriteRequest") return;
+        for (const one of request.nodesToWrite) writes.push([one.nodeId.toString(), one.value.value.value]);
+    });
     await server.start();
 }
 

@@ -1,0 +1,180 @@
+"""The ring buffer of an OPC UA server, on node-opcua."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from drivers.base import Batch, Quality, Reading
+from drivers.opcua import Opcua
+from drivers.opcua.options import OpcuaDevice
+from tests.servers_opcua import NodeOpcua, node_opcua
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.needs("node")]
+
+TAGS = {
+    "status": {"node": "nsu=urn:acme:press;s=Status", "type": "int16"},
+    "run": {"ring": True, "type": "bool"},
+    "parts": {"ring": True, "type": "uint32"},
+    "cause": {"ring": True, "type": "uint16"},
+}
+
+
+def node(name: str, **more: Any) -> dict[str, Any]:
+    return {"node": f"nsu=urn:acme:press;s={name}", **more}
+
+
+RING = {
+    "head": node("Head", type="uint16"),
+    "slots": {"count": 16},
+    "code": node("Codes"),
+    "time": node("Stamps", form="datetime"),
+    "fields": {"cause": node("Causes")},
+    "codes": {
+        1: {"run": True, "cause": 0},
+        2: {"run": False, "cause": {"field": "cause"}},
+        10: {"parts": {"add": 1}},
+    },
+}
+TAIL = {"tail": node("Tail", type="uint16"), "overflow": node("Overflow", type="uint16")}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def press(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[NodeOpcua]:
+    async with node_opcua(tmp_path_factory.mktemp("press")) as running:
+        yield running
+
+
+def options(press: NodeOpcua, *, polling: bool = False, **ring: Any) -> OpcuaDevice:
+    settings = {"url": press.url, "security": "none", "insecure": True, "publishing": "50ms", "polling": polling}
+    return OpcuaDevice.model_validate({**settings, "tags": TAGS, "ring": {**RING, **ring}})
+
+
+async def begun(device: OpcuaDevice, position: str | None = "") -> Any:
+    driver: Any = Opcua().open("press-1", device)
+    if position is not None:
+        driver.resume(position)
+    await driver.connect()
+    return driver
+
+
+async def entries(driver: Any, number: int) -> list[Reading]:
+    found: list[Reading] = []
+    async with asyncio.timeout(30):
+        while len(found) < number:
+            batch = await driver.read()
+            if batch.entries is not None:
+                found += [reading for reading in batch.readings if reading.source_time is not None]
+    return found
+
+
+async def polled(driver: Any, **wanted: object) -> Batch:
+    """Read until a batch without entries says so."""
+    async with asyncio.timeout(30):
+        while True:
+            batch: Batch = await driver.read()
+            said = {reading.tag: reading.value for reading in batch.readings}
+            if batch.entries is None and said.items() >= wanted.items():
+                return batch
+
+
+async def writes(press: NodeOpcua) -> list[Any]:
+    asked: list[Any] = (await press.tell("writes"))["writes"]
+    return asked
+
+
+@pytest.mark.parametrize("polling", [False, True])
+async def test_entries_come_in_order_with_their_own_times(press: NodeOpcua, polling: bool) -> None:
+    await press.tell("ring", slots=16, tail=False)
+    driver = await begun(options(press, polling=polling))
+    try:
+        first = await driver.read()
+        assert [(reading.tag, reading.value) for reading in first.readings] == [("parts", 0)]
+        await press.tell("push", entries=[[1, 0], [10, 0], [10, 0], [2, 17]])
+        found = await entries(driver, 6)
+        assert [(reading.tag, reading.value) for reading in found] == [
+            ("run", True),
+            ("cause", 0),
+            ("parts", 1),
+            ("parts", 2),
+            ("run", False),
+            ("cause", 17),
+        ]
+        written = [line["stamp"] for line in press.truth() if "entry" in line][-4:]
+        assert [reading.source_time for reading in found] == [written[number] for number in (0, 0, 1, 2, 3, 3)]
+        await polled(driver, run=False, parts=2, cause=17)
+        await press.set("Status", 5)
+        await polled(driver, status=5)
+    finally:
+        await driver.close()
+    assert await writes(press) == []
+
+
+async def test_the_tail_is_written_only_where_it_is_allowed_and_behind_what_was_kept(press: NodeOpcua) -> None:
+    await press.tell("ring", slots=16, tail=True)
+    forbidden = await begun(options(press, **TAIL))
+    try:
+        await forbidden.read()
+        await press.tell("push", entries=[[10, 0]] * 3)
+        assert len(await entries(forbidden, 3)) == 3
+        await polled(forbidden, parts=3)
+    finally:
+        await forbidden.close()
+    assert await writes(press) == []
+    allowed = await begun(options(press, **TAIL, write_tail=True))
+    try:
+        await allowed.read()  # behind the tail three entries wait
+        assert len(await entries(allowed, 3)) == 3
+        assert await writes(press) == []
+        await polled(allowed, parts=3)
+    finally:
+        await allowed.close()
+    assert [(name.partition(";")[2], value) for name, value in await writes(press)] == [("s=Tail", 3)]
+
+
+async def test_a_kill_goes_on_behind_what_was_kept(press: NodeOpcua) -> None:
+    await press.tell("ring", slots=16, tail=False)
+    driver = await begun(options(press))
+    first = await driver.read()
+    await press.tell("push", entries=[[10, 0]] * 2)
+    await entries(driver, 2)  # not kept
+    await driver.close()
+    again = await begun(options(press), first.entries.position)
+    try:
+        assert [reading.value for reading in await entries(again, 2)] == [1, 2]
+    finally:
+        await again.close()
+
+
+async def test_a_ring_without_its_nodes_makes_its_tags_bad_until_they_are_there(press: NodeOpcua) -> None:
+    await press.tell("ring", slots=0)
+    driver = await begun(options(press))
+    try:
+        async with asyncio.timeout(30):
+            while True:
+                batch = await driver.read()
+                bad = {one.tag: one.detail for one in batch.readings if one.quality is Quality.BAD}
+                if "parts" in bad:
+                    break
+        assert bad["parts"] == "the head of the ring: BadNodeIdUnknown"
+        await press.tell("ring", slots=16, tail=False)
+        await polled(driver, parts=0)
+        await press.tell("push", entries=[[10, 0]])
+        assert [reading.value for reading in await entries(driver, 1)] == [1]
+    finally:
+        await driver.close()
+
+
+async def test_a_recording_neither_reads_nor_confirms_entries(press: NodeOpcua) -> None:
+    await press.tell("ring", slots=16, tail=True)
+    await press.tell("push", entries=[[10, 0]])
+    driver = await begun(options(press, **TAIL, write_tail=True), None)
+    try:
+        await polled(driver, parts=None)
+        looked = await driver.look(["status", "parts"])
+        assert [one.reading.quality for one in looked] == [Quality.GOOD, Quality.BAD]
+    finally:
+        await driver.close()
+    assert await writes(press) == []
