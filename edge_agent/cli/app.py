@@ -52,6 +52,13 @@ _LAZY = {
 class Program(TyperGroup):
     """Loads what lives elsewhere when it is called, and prints the commands by section."""
 
+    def _main_shell_completion(self, *args: Any, **kwargs: Any) -> None:
+        """`completion` gives the scripts that ask for this; typer's own options to install them are left out."""
+        from typer._completion_classes import completion_init
+
+        completion_init()
+        super()._main_shell_completion(*args, **kwargs)
+
     def list_commands(self, ctx: Any) -> list[str]:
         return [*_LAZY, *super().list_commands(ctx)]
 
@@ -80,6 +87,7 @@ app = typer.Typer(
     cls=Program,
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
