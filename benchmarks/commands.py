@@ -25,6 +25,8 @@ version: 1
 agent: {id: bench}
 site: {enterprise: acme, site: bench, area: hall}
 mqtt: {url: "mqtt://127.0.0.1:9"}
+buffer: {path: buffer.db}
+http: false
 machines:
   press-1:
     line: line1
