@@ -4,6 +4,7 @@ Faults of configurations have their fixtures in `tests/config/cases`. After a ch
 `UPDATE_EXPECTED=1 pytest tests/codes`; read the diff.
 """
 
+import ast
 import asyncio
 import errno
 import os
@@ -41,6 +42,7 @@ from drivers.opcua.failures import Failures
 from edge_agent.backoff import Backoff
 from edge_agent.catalogue import RUNNING, pages
 from edge_agent.checking import NOT_KNOWN
+from edge_agent.cli.reference import commands
 from edge_agent.clock import SystemClock
 from edge_agent.collector import Collector
 from edge_agent.delivery import refusals
@@ -278,6 +280,24 @@ def test_a_page_says_what_a_person_can_do(code: str) -> None:
     assert not page.title.endswith(".")
     assert page.text.endswith((".", "?"))
     assert len(page.text) > 60
+
+
+PROSE = {"is", "into", "may", "knows", "running"}
+"""Words that follow the program's name in a sentence."""
+
+
+def test_every_command_that_a_message_names_is_one() -> None:
+    known = {name for name, _ in commands()}
+    unknown = []
+    for folder in ("edge_agent", "drivers", "buffer", "config"):
+        for file in (ROOT / folder).rglob("*.py"):
+            tree = ast.parse(file.read_text("utf-8"))
+            documented = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documented:
+                    words = set(re.findall(r"edge-agent ([a-z]+)", node.value)) - PROSE
+                    unknown += [f"{file.name}: {word}" for word in words if f"edge-agent {word}" not in known]
+    assert unknown == []
 
 
 def test_an_operating_system_s_number_is_never_shown_to_a_person() -> None:
