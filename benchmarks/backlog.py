@@ -3,6 +3,7 @@ bytes reach the disk per event.
 """
 
 import asyncio
+import statistics
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -71,19 +72,32 @@ async def backlog(rows: int, seconds: float) -> AsyncIterator[Figure]:
         async for figure in _life(file, "none waiting"):
             yield figure
         await filling.outbox.open()
-        empty = await filling.rate(seconds)
-        yield Figure("e", "appends, none waiting", empty, "appends/s", f"{AT_ONCE} at the same time")
         began = time.perf_counter()
         while filling.seq < rows:
             await asyncio.gather(*(filling.append(GROUP) for _ in range(10)))
         yield Figure("e", "filled", rows / (time.perf_counter() - began), "rows/s", f"in groups of {GROUP}")
-        full = await filling.rate(seconds)
         size = _size(Path(name))
-        yield Figure("e", f"appends, {rows:,} waiting", full, "appends/s", f"{full / empty:.2f} of that at none")
+        async for figure in _side_by_side(filling, seconds):
+            yield figure
         yield Figure("e", "disk per waiting event of 800 bytes", size / rows, "bytes")
         await filling.outbox.close()
         async for figure in _life(file, f"{rows:,} waiting"):
             yield figure
+
+
+async def _side_by_side(full: Filling, seconds: float) -> AsyncIterator[Figure]:
+    """Appends to an empty outbox and to a full one by turns, so that both meet the same machine."""
+    with TemporaryDirectory() as name:
+        empty = Filling(Path(name) / "buffer.db")
+        await empty.outbox.open()
+        waiting, rates = full.seq, []
+        for _ in range(max(2, int(seconds))):
+            rates.append((await empty.rate(1), await full.rate(1)))
+        await empty.outbox.close()
+    none, many = (statistics.median(each) for each in zip(*rates, strict=True))
+    yield Figure("e", "appends, none waiting", none, "appends/s", f"{AT_ONCE} at the same time, {len(rates)} turns")
+    share = statistics.median(many / none for none, many in rates)
+    yield Figure("e", f"appends, {waiting:,} waiting", many, "appends/s", f"{share:.2f} of that at none")
 
 
 def _size(folder: Path) -> int:

@@ -5,7 +5,7 @@ for that; callers only wait.
 into the next transaction, at most `GROUP_ROWS` messages. So one append costs one sync, many at the same time share
 it, and no append waits for company that may not come. A future is done only after COMMIT with `synchronous=FULL`.
 Everything else the thread does (removing old rows, counting, checkpoints) is done in idle time, in slices that
-shrink until they take no longer than `commit_interval`: so long an append may find the thread busy.
+shrink until they take no longer than `SLICE_LIMIT`: so long an append may find the thread busy.
 
 **No room.** On SQLITE_FULL or an I/O error the transaction is rolled back and its appends keep their place. In this
 order: the WAL is moved into the database, the limit follows the free space, the longest confirmed messages are
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from buffer import quarantine
+from buffer import quarantine, wear
 from buffer.ledger import Ledger, Refusal, Writing
 from buffer.mark import Mark, MarkFile
 from buffer.outbox import Damaged, Depth, Lane, OutboxError, Room, Stored
@@ -41,6 +41,8 @@ CHECKPOINT_NOW_BYTES: Final = 16 << 20
 """Written since the last checkpoint: done in the next idle moment, or without waiting for one."""
 LOG_LEAST: Final = 64 << 10
 SLICE_ROWS: Final = 500
+SLICE_LIMIT: Final = 50_000
+"""µs."""
 BUSY_TURNS: Final = 50
 """Without an idle moment one slice of idle work is done after so many turns."""
 SHRINK_ABOVE: Final = 64 << 20
@@ -69,7 +71,8 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A timer of the loop: `flush` the confirmations, `retry` what found no room, `tidy` old rows."""
+    """A timer of the loop: `flush` the confirmations, `retry` what found no room, `tidy` old rows, `commit` what was
+    gathered."""
 
     what: str
 
@@ -96,7 +99,6 @@ class Settings:
     agent_id: str
     max_size: int
     keep_sent: int
-    commit_interval: int
     now: Callable[[], int]
     epoch: Callable[[int, str | None], str]
 
@@ -273,7 +275,7 @@ class Keeper:
         return Room(fill, self._space.limit, waiting, self._crowded, self._space.by_disk)
 
     def depth(self) -> Depth:
-        return self.ledger.depth(self._space.limit)
+        return self.ledger.depth(self._space.limit)._replace(written=wear.written())
 
     # --- committing ---
 
@@ -451,7 +453,7 @@ class Keeper:
         started = self.settings.now()
         removed = self.ledger.prune(started - self.settings.keep_sent, self._slice)
         self._pruning = removed == self._slice
-        too_long = self.settings.now() - started > self.settings.commit_interval
+        too_long = self.settings.now() - started > SLICE_LIMIT
         self._slice = max(self._slice // 2, 1) if too_long else min(self._slice * 2, SLICE_ROWS)
 
 

@@ -71,6 +71,7 @@ class Ledger:
         self._dead = 0
         self._many = self._connection.executemany
         self._stopped_clean = False
+        self._stored = 0
         self.file = DatabaseFile(self._connection)
         self.written = 0
         """Bytes of bodies and states written since the last checkpoint."""
@@ -176,6 +177,7 @@ class Ledger:
         self._last.update(last.maps[0])
         self._position = position
         self._tally.add(len(messages), size)
+        self._stored += len(messages)
         self._acked_stored(keep_sent)
         for found in evicted:
             self._tally.remove(*found)
@@ -454,7 +456,8 @@ class Ledger:
     def depth(self, limit: int) -> Depth:
         oldest = [at for lane in Lane if (at := self._oldest(lane)) is not None]
         waiting = self._tally
-        return Depth(waiting.rows, waiting.bytes, min(oldest, default=None), self._dead, self.file.used() / limit)
+        fill = self.file.used() / limit
+        return Depth(waiting.rows, waiting.bytes, min(oldest, default=None), self._dead, fill, self._stored)
 
     def _oldest(self, lane: Lane) -> int | None:
         query = "SELECT position FROM pending WHERE lane = ? ORDER BY position LIMIT ?"

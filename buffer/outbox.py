@@ -80,6 +80,10 @@ class Depth(NamedTuple):
     dead: int
     fill: float
     """Share in use, by everything in the file, of what it may grow to now (`max_size` or less), 0 to 1."""
+    stored: int = 0
+    """Messages stored since the opening."""
+    written: int | None = None
+    """Bytes sent to the disk since the opening, None where the system does not count them."""
 
 
 class Kept(NamedTuple):

@@ -28,8 +28,9 @@ _T = TypeVar("_T")
 class SqliteOutbox:
     """`Outbox` in the file `path`.
 
-    `agent_id`: a change of it begins a new epoch. `max_size`: bytes the file may grow to. `keep_sent`,
-    `commit_interval`: microseconds. `now`: UTC microseconds. `epoch`: makes a new epoch of (now, epoch before).
+    `agent_id`: a change of it begins a new epoch. `max_size`: bytes the file may grow to. `keep_sent`: microseconds.
+    `commit_interval`: microseconds; what is appended within so long after an append is committed together, when they
+    are over. `now`: UTC microseconds. `epoch`: makes a new epoch of (now, epoch before).
     `on_damaged`: called in the loop for every message that was found damaged.
     """
 
@@ -40,7 +41,7 @@ class SqliteOutbox:
         agent_id: str,
         max_size: int = 4 << 30,
         keep_sent: int = 72 * 3_600_000_000,
-        commit_interval: int = 50_000,
+        commit_interval: int = 0,
         now: Callable[[], int],
         epoch: Callable[[int, str | None], str] = lambda now, before: new_epoch(now, after=before),
         on_damaged: Callable[[Damaged], None] | None = None,
@@ -50,10 +51,12 @@ class SqliteOutbox:
             agent_id=agent_id,
             max_size=max_size,
             keep_sent=keep_sent,
-            commit_interval=commit_interval,
             now=now,
             epoch=epoch,
         )
+        self._commit_interval = commit_interval
+        self._gathered: int | None = None
+        """Writes that wait for the end of the interval; None outside of one."""
         self._on_damaged = on_damaged
         self._thread: DatabaseThread[Job] | None = None
         self._opened: Opened | None = None
@@ -81,6 +84,7 @@ class SqliteOutbox:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+        self._gathered = None
         if thread is not None:
             done = asyncio.get_running_loop().create_future()
             thread.post(Ask(Keeper.close, done))
@@ -144,8 +148,16 @@ class SqliteOutbox:
         if self._thread is None:
             future.set_exception(closed())
         else:
-            self._thread.post(Write(work, future))
+            self._thread.post(Write(work, future), wake=self._gathered is None)
+            if self._gathered is not None:
+                self._gathered += 1
+            elif self._commit_interval:
+                self._begin_interval()
         return future
+
+    def _begin_interval(self) -> None:
+        self._gathered = 0
+        self._later("commit", self._commit_interval / 1e6)
 
     async def load_state(self, key: str) -> bytes | None:
         return await self._ask(lambda keeper: keeper.ledger.state(key))
@@ -233,6 +245,11 @@ class SqliteOutbox:
             self._unflushed = 0
         if what == "tidy":
             self._later("tidy", TIDY_S)
+        if what == "commit":
+            gathered, self._gathered = self._gathered, None
+            if not gathered:
+                return
+            self._begin_interval()
         if self._thread is not None:
             self._thread.post(Due(what))
 

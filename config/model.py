@@ -166,8 +166,10 @@ class Buffer(Options):
     """Events that have waited longer are given up, and a data.loss event says so; default: never."""
     keep_sent: Duration = 72 * 3_600_000_000
     """How long confirmed events stay, for `buffer replay`."""
-    commit_interval: Annotated[Duration, between("1ms", "10s")] = 50_000
-    """Longest wait for more events before they are written to disk together."""
+    commit_interval: Annotated[Duration, between("0s", "1s")] = 0
+    """What is to be stored within so long after a commit goes to the disk together in the next, which spares flash
+    where many machines have events; each event, and the device that it comes from, waits as long at most. `0s`: every
+    event is stored at once."""
 
 
 class Http(Options):

@@ -86,6 +86,8 @@ class Inspection:
                 "fill": depth.fill,
                 "full_in_s": self._health.filled_in(),
                 "full": self._outbox.full,
+                "stored": depth.stored,
+                "written_bytes": depth.written,
             },
         }
 

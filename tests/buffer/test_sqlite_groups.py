@@ -41,6 +41,24 @@ async def test_many_appends_in_flight_share_transactions_and_one_alone_is_commit
     await outbox.close()
 
 
+async def test_what_is_appended_within_the_interval_goes_together_and_at_its_end(tmp_path: Path) -> None:
+    clock = Ticks()
+    outbox = SqliteOutbox(tmp_path / "buffer.db", agent_id="ipc01", commit_interval=100_000, now=clock)
+    await outbox.open()
+    loop = asyncio.get_running_loop()
+    await outbox.append([message(outbox.epoch, 1)], states={})
+    began, before = loop.time(), clock.read
+    waiting = [asyncio.ensure_future(outbox.append([message(outbox.epoch, 2)], states={}))]
+    await asyncio.sleep(0.02)  # noqa: TID251 - they come one after the other
+    waiting.append(asyncio.ensure_future(outbox.append([message(outbox.epoch, 3)], states={})))
+    await asyncio.gather(*waiting)
+    assert clock.read - before == 1
+    assert loop.time() - began > 0.03
+    waiting = [asyncio.ensure_future(outbox.append([message(outbox.epoch, 4)], states={}))]
+    await outbox.close()
+    await asyncio.gather(*waiting)
+
+
 async def test_futures_are_done_in_the_order_of_the_appends(tmp_path: Path) -> None:
     outbox = SqliteOutbox(tmp_path / "buffer.db", agent_id="ipc01", now=Ticks())
     await outbox.open()

@@ -175,7 +175,7 @@ async def _damaged(folder: Path) -> Exception:
     from buffer.keeper import Keeper, Settings
 
     path = folder / "buffer.db"
-    settings = Settings(path=path, agent_id="a1", max_size=1 << 20, keep_sent=0, commit_interval=1,
+    settings = Settings(path=path, agent_id="a1", max_size=1 << 20, keep_sent=0,
                         now=lambda: 0, epoch=lambda now, before: "e")  # fmt: skip
     torn = sqlite3.DatabaseError("database disk image is malformed")
     torn.sqlite_errorcode = sqlite3.SQLITE_CORRUPT

@@ -24,7 +24,10 @@ STATUS: dict[str, Any] = {
         "new": {"counters": {}},
     },
     "broker": {"status": "UP", "confirmed": 15, "rejected": 0},
-    "buffer": {"rows": 3, "bytes": 900, "oldest_s": None, "dead": 0, "fill": 0.25, "full": False},
+    "buffer": {
+        "rows": 3, "bytes": 900, "oldest_s": None, "dead": 0, "fill": 0.25, "full": False, "stored": 18,
+        "written_bytes": 40_960,
+    },
 }  # fmt: skip
 
 
@@ -50,6 +53,8 @@ def test_figures_are_those_of_the_status() -> None:
     assert 'edge_agent_machine_count_total{machine="press-1",counter="main",role="total"} 15' in lines
     assert "edge_agent_buffer_fill_ratio 0.25" in lines
     assert "edge_agent_buffer_oldest_seconds 0" in lines
+    assert "edge_agent_buffer_stored_total 18" in lines
+    assert "edge_agent_buffer_written_bytes_total 40960" in lines
 
 
 def test_the_age_of_what_was_never_read_is_left_out() -> None:
