@@ -390,7 +390,7 @@ class Keeper:
     def _make_room(self) -> bool:
         """Whether something was done that may let the transaction through."""
         ledger = self.ledger
-        if ledger.written and self._try(ledger.checkpoint):
+        if ledger.written and self._checkpoint():
             return True
         if self._space.follow(ledger.file):
             return True
@@ -407,8 +407,13 @@ class Keeper:
         if not self._space.give_up_ballast():
             return False
         # First of all what it made free goes to the pages that the log holds for the end of the file.
-        self._try(ledger.checkpoint)
+        self._checkpoint()
         return True
+
+    def _checkpoint(self) -> bool:
+        done = self._try(self.ledger.checkpoint)
+        self._stuck = not done
+        return done
 
     # --- idle work ---
 
@@ -420,7 +425,7 @@ class Keeper:
         self._busy_turns = self._busy_turns + 1 if busy else 0
         busy = busy and self._busy_turns % BUSY_TURNS != 0
         if ledger.written >= self._log_limit(busy) and not self._stuck:
-            self._stuck = not self._try(ledger.checkpoint)
+            self._checkpoint()
         elif busy:
             pass
         elif self._counting:

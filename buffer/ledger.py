@@ -17,7 +17,7 @@ from buffer.file import DatabaseFile
 from buffer.outbox import EVICT_ROWS, Damaged, Depth, Kept, Lane, Message, Oldest, SequenceError, Span, Stored
 from buffer.record import as_written, fields_crc, message_crc
 from buffer.schema import Opened
-from buffer.sequence import Key, follow, spans
+from buffer.sequence import Key, Old, follow, spans
 
 READ_BYTES = 4 << 20
 """Bodies read at once, however many rows were asked for."""
@@ -405,14 +405,14 @@ class Ledger:
         query = f"""SELECT p.position, p.bytes, m.recorded_at, s.stream, s.epoch, m.seq, m.type
             FROM pending p JOIN message m ON m.position = p.position JOIN stream s ON s.id = m.stream_id
             WHERE p.lane = ? AND m.type NOT IN ({passed}) ORDER BY p.position LIMIT ?"""
-        found: list[tuple[str, str, int, str, bytes | None]] = []
+        found: list[Old] = []
         rows = self._connection.execute(query, (int(lane), *spare, EVICT_ROWS + len(self._acked))).fetchall()
         for position, length, recorded_at, stream, epoch, seq, kind in rows:
             if size <= 0 or len(found) == EVICT_ROWS or (before is not None and recorded_at >= before):
                 break
             if position not in self._acked:
                 body = self._body(lane, position) if kind in with_bodies else None
-                found.append((stream, epoch, seq, kind, body))
+                found.append(Old(stream, epoch, seq, kind, length, body))
                 size -= length
         return spans(found)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from buffer.epoch import new_epoch
 from buffer.outbox import EVICT_ROWS, Depth, Kept, Lane, Message, Oldest, OutboxError, Room, Span, Stored
-from buffer.sequence import Key, follow, spans
+from buffer.sequence import Key, Old, follow, spans
 
 
 class _Append(NamedTuple):
@@ -175,14 +175,14 @@ class MemoryOutbox:
         spare: frozenset[str] = frozenset(),
         with_bodies: frozenset[str] = frozenset(),
     ) -> Sequence[Oldest]:
-        found: list[tuple[str, str, int, str, bytes | None]] = []
+        found: list[Old] = []
         for (_, message), recorded_at in self._rows.values():
             if message.lane != lane or message.type in spare:
                 continue
             if size <= 0 or len(found) == EVICT_ROWS or (before is not None and recorded_at >= before):
                 break
             body = message.body if message.type in with_bodies else None
-            found.append((message.stream, message.epoch, message.seq, message.type, body))
+            found.append(Old(message.stream, message.epoch, message.seq, message.type, len(message.body), body))
             size -= len(message.body)
         return spans(found)
 

@@ -48,11 +48,12 @@ class Span(NamedTuple):
 
 
 class Oldest(NamedTuple):
-    """Waiting messages that could be given up: their numbers, how many there are of each type, and the bodies of the
-    types that were asked for, oldest first."""
+    """Waiting messages that could be given up: their numbers, how many there are of each type, the bytes of their
+    bodies, and the bodies of the types that were asked for, oldest first."""
 
     span: Span
     types: Mapping[str, int]
+    size: int
     bodies: Sequence[bytes] = ()
 
 

@@ -4,7 +4,9 @@ The numbers are assigned by the pure steps; the outbox proves them. A hole or a 
 program that made the messages, and is refused before it can reach a consumer that drops repeats.
 """
 
+from collections import Counter
 from collections.abc import Iterable, MutableMapping, Sequence
+from typing import NamedTuple
 
 from buffer.outbox import Message, Oldest, SequenceError, Span
 
@@ -29,21 +31,34 @@ def follow(last: MutableMapping[Key, int], messages: Iterable[Message]) -> None:
     last.update(moved)
 
 
-def spans(rows: Iterable[tuple[str, str, int, str, bytes | None]]) -> Sequence[Oldest]:
-    """(stream, epoch, number, type, body or None) of messages, numbers rising in each stream, as runs without a
-    hole."""
-    runs: list[tuple[Span, dict[str, int], list[bytes]]] = []
-    newest: dict[Key, int] = {}
-    for stream, epoch, seq, kind, body in rows:
-        at = newest.get((stream, epoch))
-        if at is not None and runs[at][0].last + 1 == seq:
-            span, types, bodies = runs[at]
-            runs[at] = (span._replace(last=seq), types, bodies)
+class Old(NamedTuple):
+    """A message that could be given up; `body` if it was asked for."""
+
+    stream: str
+    epoch: str
+    seq: int
+    type: str
+    size: int
+    body: bytes | None
+
+
+def spans(rows: Iterable[Old]) -> Sequence[Oldest]:
+    """Messages whose numbers rise in each stream, as runs without a hole."""
+    runs: list[list[Old]] = []
+    newest: dict[Key, list[Old]] = {}
+    for row in rows:
+        run = newest.get(row[:2])
+        if run is not None and run[-1].seq + 1 == row.seq:
+            run.append(row)
         else:
-            types, bodies = {}, []
-            newest[(stream, epoch)] = len(runs)
-            runs.append((Span(stream, epoch, seq, seq), types, bodies))
-        types[kind] = types.get(kind, 0) + 1
-        if body is not None:
-            bodies.append(body)
-    return [Oldest(span, types, tuple(bodies)) for span, types, bodies in runs]
+            run = newest[row[:2]] = [row]
+            runs.append(run)
+    return [
+        Oldest(
+            Span(run[0].stream, run[0].epoch, run[0].seq, run[-1].seq),
+            Counter(row.type for row in run),
+            sum(row.size for row in run),
+            tuple(row.body for row in run if row.body is not None),
+        )
+        for run in runs
+    ]

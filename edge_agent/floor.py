@@ -205,9 +205,10 @@ class Floor:
         messages = [self._agent_message(each, now, time, story) for each in data]
         await self._append(messages, {})
 
-    async def give_up(self, oldest: Sequence[Oldest], *, cause: str, policy: str) -> None:
-        """Remove waiting messages and declare them, a `data.loss` in `$agent.h` for each run of numbers, in one
-        transaction. The bodies of counts in `oldest` give the totals that repair the quantities."""
+    async def give_up(self, oldest: Mapping[str, Sequence[Oldest]], *, cause: str) -> None:
+        """Remove waiting messages, by the policy that gives them up, and declare them, a `data.loss` in `$agent.h`
+        for each run of numbers, in one transaction. The bodies of counts give the totals that repair the
+        quantities."""
         now = self._clock.now()
         lost = [
             DataLoss(
@@ -221,10 +222,11 @@ class Floor:
                 policy=policy,
                 totals_after=_totals(bodies) or None,
             )
-            for span, types, bodies in oldest
+            for policy, runs in oldest.items()
+            for span, types, _, bodies in runs
         ]
         messages = [self._agent_message(each, now, None) for each in lost]
-        await self._append(messages, {}, [each.span for each in oldest])
+        await self._append(messages, {}, [each.span for runs in oldest.values() for each in runs])
 
     async def store(self, *data: Data) -> None:
         """Commit every machine's state as it stands, so that a gap would begin at its last sample; with `data` as

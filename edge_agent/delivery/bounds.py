@@ -8,8 +8,9 @@ was on its way at that moment may arrive although it is named.
 """
 
 import logging
+from collections.abc import Mapping, Sequence
 
-from buffer.outbox import Lane, Outbox, OutboxError, Room
+from buffer.outbox import Lane, Oldest, Outbox, OutboxError, Room
 from config.model import Buffer
 from edge_agent.clock import Clock
 from edge_agent.floor import Floor
@@ -83,16 +84,21 @@ class Bounds:
         self._say(given, room.fill)
 
     async def _give_up_oldest(self, room: Room, full: bool) -> int:
-        """One step; how many messages went."""
+        """One step; how many messages went. What waits for room needs all of it at once, so then a lane that does not
+        give enough is joined by the next."""
         step = room.limit // STEP if not full else room.limit // STEP + 2 * room.waiting + ROOM_TO_SAY_SO
-        cause = "disk_full" if room.disk else "buffer_full"
         lanes = [(Lane.MEASUREMENT, "shed_measurements"), (Lane.HEALTH, self._options.when_full)]
         if self._options.when_full == "drop_oldest" and (full or room.fill >= DROP_ABOVE):
             lanes.append((Lane.PRODUCTION, "drop_oldest"))
+        found: dict[str, list[Oldest]] = {}
         for lane, policy in lanes:
-            if done := await self._give_up(lane, step, cause=cause, policy=policy):
-                return done
-        return 0
+            oldest = await self._oldest(lane, step)
+            if oldest:
+                found.setdefault(policy, []).extend(oldest)
+                step -= sum(each.size for each in oldest)
+                if step <= 0 or not full:
+                    break
+        return await self._give_up(found, cause="disk_full" if room.disk else "buffer_full")
 
     async def drop_too_old(self) -> None:
         """Give up what has waited longer than `max_age`. A wall clock that jumps ahead makes nothing old."""
@@ -102,17 +108,17 @@ class Bounds:
         before = min(now.wall, began.wall + now.mono - began.mono) - self._options.max_age
         for lane in Lane:
             policy = "shed_measurements" if lane is Lane.MEASUREMENT else "drop_oldest"
-            while await self._give_up(
-                lane, self._options.max_size, cause="expired_retention", policy=policy, before=before
-            ):
-                pass
+            while oldest := await self._oldest(lane, self._options.max_size, before):
+                await self._give_up({policy: oldest}, cause="expired_retention")
 
-    async def _give_up(self, lane: Lane, size: int, *, cause: str, policy: str, before: int | None = None) -> int:
+    async def _oldest(self, lane: Lane, size: int, before: int | None = None) -> Sequence[Oldest]:
         spare = DECLARATIONS if lane is Lane.HEALTH else frozenset[str]()
-        oldest = await self._outbox.oldest(lane, size, before=before, spare=spare, with_bodies=COUNTS)
+        return await self._outbox.oldest(lane, size, before=before, spare=spare, with_bodies=COUNTS)
+
+    async def _give_up(self, oldest: Mapping[str, Sequence[Oldest]], *, cause: str) -> int:
         if oldest:
-            await self._floor.give_up(oldest, cause=cause, policy=policy)
-        return sum(sum(each.types.values()) for each in oldest)
+            await self._floor.give_up(oldest, cause=cause)
+        return sum(sum(each.types.values()) for runs in oldest.values() for each in runs)
 
     def _say(self, given: int, fill: float) -> None:
         if given and not self._short:

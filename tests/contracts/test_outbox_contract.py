@@ -323,11 +323,13 @@ async def test_the_oldest_are_offered_in_runs_without_a_hole_and_nothing_is_chan
     await outbox.ack([(await positions(outbox))[4]])
     offered = await outbox.oldest(Lane.PRODUCTION, 1000)
     assert offered == [
-        Oldest(Span("press07.p", epoch, 1, 3), {"state.changed": 3}),
-        Oldest(Span("saw2.p", epoch, 1, 1), {"state.changed": 1}),
-        Oldest(Span("press07.p", epoch, 5, 5), {"state.changed": 1}),
+        Oldest(Span("press07.p", epoch, 1, 3), {"state.changed": 3}, 15),
+        Oldest(Span("saw2.p", epoch, 1, 1), {"state.changed": 1}, 5),
+        Oldest(Span("press07.p", epoch, 5, 5), {"state.changed": 1}, 5),
     ]
-    assert await outbox.oldest(Lane.PRODUCTION, 6) == [Oldest(Span("press07.p", epoch, 1, 2), {"state.changed": 2})]
+    assert await outbox.oldest(Lane.PRODUCTION, 6) == [
+        Oldest(Span("press07.p", epoch, 1, 2), {"state.changed": 2}, 10)
+    ]
     assert await outbox.oldest(Lane.PRODUCTION, 1000, spare=frozenset({"state.changed"})) == []
     assert await outbox.oldest(Lane.PRODUCTION, 1000, before=AT) == []
     assert len(await outbox.oldest(Lane.PRODUCTION, 1000, before=AT * 2)) == 3

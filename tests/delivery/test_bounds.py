@@ -4,8 +4,6 @@ import asyncio
 import itertools
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,7 +21,7 @@ from edge_agent.delivery.bounds import COUNTS, Bounds
 from edge_agent.delivery.retained import Retained
 from edge_agent.events.types import AgentStarted
 from edge_agent.floor import Floor
-from tests.programs import find_program
+from tests.small_disk import run_on_small_disk
 
 AT = 1_772_414_047_250_000
 BODY = b"x" * 2000
@@ -223,7 +221,7 @@ async def test_counts_that_are_given_up_leave_their_last_totals(tmp_path: Path) 
         ]
         await filled.outbox.append(messages, states={})
         oldest = await filled.outbox.oldest(Lane.PRODUCTION, 1 << 20, with_bodies=COUNTS)
-        await filled.floor.give_up(oldest, cause="buffer_full", policy="drop_oldest")
+        await filled.floor.give_up({"drop_oldest": oldest}, cause="buffer_full")
         (loss,) = await filled.losses()
         assert loss["totals_after"] == {"main": {"total": 9, "scrap": 1}, "second": {"total": 2}}
 
@@ -232,14 +230,8 @@ async def test_counts_that_are_given_up_leave_their_last_totals(tmp_path: Path) 
 @pytest.mark.torture
 @pytest.mark.timeout(0 if "EDGE_AGENT_DISK_FULL" in os.environ else 120)
 def test_a_full_disk_ends_nothing_and_every_event_is_stored_or_declared(tmp_path: Path) -> None:
-    inside = f'{find_program("mount")} -t tmpfs -o size=6m tmpfs "$0" && exec "$@"'
-    namespace = [find_program("unshare"), "--map-root-user", "--mount", "sh", "-c", inside, str(tmp_path)]
-    allowed = subprocess.run([*namespace, "true"], capture_output=True, text=True, check=False)
-    if allowed.returncode:
-        pytest.skip(f"no file system of one's own can be mounted here: {allowed.stderr.strip()}")
     times = os.environ.get("EDGE_AGENT_DISK_FULL", "1")
-    child = [sys.executable, "-m", "tests.delivery.disk_full_child", str(tmp_path), times]
-    out = subprocess.run([*namespace, *child], stdout=subprocess.PIPE, check=True).stdout
+    out = run_on_small_disk(tmp_path, "tests.delivery.disk_full_child", times)
     print(f"longest wait of an append: {float(out):.3f} s")  # noqa: T201 - the figure of the long form
     assert float(out) < 10
 
@@ -249,9 +241,8 @@ async def test_a_start_after_a_drop_goes_on_with_the_numbers(tmp_path: Path, los
     lane = next(lane for lane, stream in STREAMS.items() if stream == lost)
     async with filling(tmp_path) as filled:
         await filled.append(lane, 3)
-        await filled.floor.give_up(
-            await filled.outbox.oldest(lane, 1 << 20), cause="buffer_full", policy="drop_oldest"
-        )
+        oldest = await filled.outbox.oldest(lane, 1 << 20)
+        await filled.floor.give_up({"drop_oldest": oldest}, cause="buffer_full")
     outbox = SqliteOutbox(tmp_path / "buffer.db", agent_id="whole", now=lambda: AT)
     await outbox.open()
     assert outbox.broken is None
