@@ -17,7 +17,7 @@ from tests.waiting import free_port, until
 
 STORED_BEFORE = 600
 STORED_WHILE_FULL = 100
-"""Events that are stored before the disk is freed again; fewer if what fills the disk takes the ballast's room too."""
+"""Events that are stored before the disk is freed; fewer if what fills the disk takes the ballast's room too."""
 _CONFIG = """\
 version: 1
 agent: {{id: ipc01}}
