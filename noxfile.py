@@ -35,22 +35,26 @@ def tests(session: nox.Session) -> None:
 
 LONG = {
     "EDGE_AGENT_BIT_FLIPS": "2000",
+    "EDGE_AGENT_CLOCK_JUMPS": "60",
     "EDGE_AGENT_CRASH_POINTS": "2000",
     "EDGE_AGENT_DISK_FULL": "100",
     "EDGE_AGENT_KILLS": "10000",
+    "EDGE_AGENT_MQTT_FRAMES": "100000",
     "EDGE_AGENT_NETWORK_ROUNDS": "200",
     "EDGE_AGENT_POWER_CUTS": "1000",
+    "EDGE_AGENT_SOAK_MINUTES": "30",
     "EDGE_AGENT_TORTURE": "1",
 }
-"""What makes the tests long: damaged bits, kills at a write or sync, full disks, kills at any moment, bad networks,
-power cuts; the rest knows one long form. A length that is in the environment holds."""
+"""What makes the tests long, each by a number of its own: damaged bits, jumps of the clock, kills at a write or sync,
+full disks, kills at any moment, broken packets, bad networks, power cuts, minutes of a soak; the rest knows one long
+form. A length that is in the environment holds."""
 LONG |= {name: os.environ[name] for name in LONG if name in os.environ}
 
 
 @nox.session
 def torture(session: nox.Session) -> None:
     """The long forms: more kills, more injected faults, longer outages. `-- tests/buffer` for a part of them."""
-    chosen = session.posargs or ("tests/buffer", "tests/delivery", "tests/drivers", "tests/e2e")
+    chosen = session.posargs or ("tests",)
     session.run("python", "-m", "pytest", "-s", "-m", "torture", *chosen, env=LONG)
 
 

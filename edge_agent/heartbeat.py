@@ -134,7 +134,7 @@ class Heartbeat:
         timing = self._floor.timing()
         skews = {device: skew for one in timing.values() for device, skew in one.skews.items()}
         self._health.fills.append((now.mono, depth.fill))
-        oldest = 0 if depth.oldest_at is None else now.wall - depth.oldest_at
+        oldest = 0 if depth.oldest_at is None else max(now.wall - depth.oldest_at, 0)
         return AgentHeartbeat(
             uptime_s=(now.mono - self._began.mono) / SECOND,
             buffer={

@@ -81,7 +81,7 @@ class Inspection:
             "buffer": {
                 "rows": depth.rows,
                 "bytes": depth.bytes,
-                "oldest_s": None if depth.oldest_at is None else (now.wall - depth.oldest_at) / 1e6,
+                "oldest_s": None if depth.oldest_at is None else max(now.wall - depth.oldest_at, 0) / 1e6,
                 "dead": depth.dead,
                 "fill": depth.fill,
                 "full_in_s": self._health.filled_in(),
