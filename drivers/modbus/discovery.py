@@ -16,6 +16,7 @@ from drivers.modbus.faults import NOBODY_THERE, exception, translate
 from drivers.modbus.lines import medium
 from drivers.modbus.options import ModbusDevice
 from drivers.modbus.plan import Field, Request
+from drivers.ticker import pause
 
 UNITS = (1, 255, 0, *range(2, 11))
 """Asked unless others are named: 1, 255 and 0 are where a device without a gateway answers."""
@@ -23,6 +24,8 @@ _IDENTIFY, _BASIC, _REGULAR = 43, 1, 2
 _OBJECTS = {
     0: "vendor", 1: "product", 2: "revision", 3: "vendor_url", 4: "product_name", 5: "model", 6: "application",
 }  # fmt: skip
+_AGAIN = 0.1
+"""Seconds after which a closed connection is tried once more."""
 _MOST_PARTS = 8
 """Requests for one identification."""
 
@@ -69,17 +72,27 @@ class _Asked:
         return self._connection
 
     async def ask(self, asked: Question) -> Answer | None:
-        """The answer; None for silence, and for a connection that was closed over it."""
-        connection = await self.open()
+        """The answer; None for silence, and for a connection that was closed over it twice: a device that allows
+        only one may not have noticed yet that the one before has gone."""
         try:
-            (answer,) = await connection.ask([asked], self._limit)
-        except (NoAnswer, Closed):
+            (answer,) = await self._once(asked)
+        except NoAnswer:
             return None
+        except Closed:
+            await pause(_AGAIN)
+            try:
+                (answer,) = await self._once(asked)
+            except (NoAnswer, Closed, Unfit):
+                return None
         except Unfit:
             self.strange = not self._answered
             return None
         self._answered = True
         return answer
+
+    async def _once(self, asked: Question) -> list[Answer]:
+        connection = await self.open()
+        return await connection.ask([asked], self._limit)
 
     def close(self) -> None:
         if self._connection is not None:

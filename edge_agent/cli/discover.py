@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from drivers.looking import Asking, Discoverer
 
 MOST_PORTS = 1024
+_BETWEEN = 0.2
+"""Seconds between two protocols at one address: a device that allows one connection must see the first one end."""
 _SHORT = {
     "C501": "nothing listens there",
     "C502": "no answer within {limit:g} s",
@@ -130,9 +132,12 @@ async def ask(
     from pydantic import ValidationError
 
     from drivers.errors import DriverError
+    from edge_agent.clock import SystemClock
 
-    for driver, url in urls:
+    for at, (driver, url) in enumerate(urls):
         asking.told(url)
+        if at:
+            await SystemClock().sleep(_BETWEEN)
         try:
             answered = await known[driver].discover(url, asking)
         except DriverError as error:
@@ -227,17 +232,27 @@ def _endpoints(offered: list[dict[str, Any]]) -> list[list[str]]:
 
 def _modbus(ui: Ui, one: Mapping[str, Any]) -> Iterator[str]:
     yield f"{one['address']}  {ui.paint('Modbus', 'green')}  {_units(one)}"
+    alike: dict[tuple[str, ...], list[str]] = {}
     for unit in one["units"]:
-        identity = unit["identity"]
-        called = " ".join(identity[key] for key in ("vendor", "product", "revision") if identity.get(key))
-        yield f"  unit {unit['unit']:<4}{called or 'does not say what it is'}"
-        told: dict[str, list[str]] = {}
-        for table, said in unit["tables"].items():
-            told.setdefault(said, []).append(table)
-        for said, tables in told.items():
-            yield f"           {', '.join(tables)}: {said if said != 'answers' else 'answer'}"
+        alike.setdefault(tuple(_about(unit)), []).append(str(unit["unit"]))
+    for about, units in alike.items():
+        yield f"  unit {', '.join(units)}"
+        yield from (f"    {text}" for text in about)
     first = one["units"][0]["unit"]
     yield f"  next: edge-agent browse {one['url']} holding/0-99{f' --unit {first}' if first != 1 else ''}"
+
+
+def _about(unit: Mapping[str, Any]) -> Iterator[str]:
+    """What a unit calls itself and what its tables say."""
+    identity = unit["identity"]
+    yield " ".join(identity[key] for key in ("vendor", "product", "revision") if identity.get(key)) or (
+        "does not say what it is"
+    )
+    told: dict[str, list[str]] = {}
+    for table, said in unit["tables"].items():
+        told.setdefault(said, []).append(table)
+    for said, tables in told.items():
+        yield f"{', '.join(tables)}: {said if said != 'answers' else 'answer'}"
 
 
 def _units(one: Mapping[str, Any]) -> str:

@@ -76,7 +76,7 @@ def device(ui: Ui, target: Path, wanted: Wanted) -> Device:
     from edge_agent.first_config import modbus, opcua
 
     url = wanted.url
-    pki = target.absolute().parent / "data" / "pki"
+    pki = target.parent / "data" / "pki"
     offer = Offer(_DEFAULT, True) if wanted.opcua is None or wanted.offline else _offered(ui, url)
     security = None if wanted.insecure else offer.security
     values: dict[str, Any] = {}
