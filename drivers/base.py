@@ -60,7 +60,7 @@ class Entries(NamedTuple):
     device's clock as the ring was read, if it tells; then only distances from it matter. `lost`: entries before these
     were lost, with the cause of `data.gap`; nothing is known of what they said of the tags that do not count.
     `counting`: tags that go up by what the entries say, and so go on over a loss. `notes`: (code, text) of what
-    somebody should look at."""
+    somebody should look at. `more`: entries of before now are still to come."""
 
     position: str
     tags: frozenset[str]
@@ -68,6 +68,7 @@ class Entries(NamedTuple):
     lost: str | None = None
     counting: frozenset[str] = frozenset()
     notes: tuple[tuple[str, str], ...] = ()
+    more: bool = False
 
 
 class Batch(NamedTuple):

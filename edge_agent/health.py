@@ -42,6 +42,12 @@ class DeviceHealth:
     readings: int = 0
     missed: int = 0
     """Scans skipped because reading took longer than the scan."""
+    ring_entries: int = 0
+    """What entries of the device's ring said."""
+    ring_losses: int = 0
+    """How often entries of it were lost."""
+    ring_at: int | None = None
+    """When one came last."""
     pace: Pace = field(default_factory=Pace)
     bad: dict[str, str] = field(default_factory=dict)
     latest: dict[str, tuple[Reading, int]] = field(default_factory=dict)
@@ -55,6 +61,11 @@ class DeviceHealth:
         self.missed += batch.missed
         self.pace.note(batch.missed, at.mono)
         self.latest.update([(reading[0], (reading, now)) for reading in readings])
+        if batch.entries is not None:
+            self.ring_losses += batch.entries.lost is not None
+            if readings:
+                self.ring_entries += len(readings)
+                self.ring_at = now
         failed = [reading for reading in readings if reading[2] is _BAD]
         if len(failed) < len(readings):
             self.last_good_at = now

@@ -203,6 +203,13 @@ def device_status(options: DeviceOptions, health: DeviceHealth, now: int) -> dic
         "batches": health.batches,
         "readings": health.readings,
         "missed_scans": health.missed,
+        "ring": None
+        if getattr(options, "ring", None) is None
+        else {
+            "told": health.ring_entries,
+            "losses": health.ring_losses,
+            "last_at": None if health.ring_at is None else rfc3339(health.ring_at),
+        },
     }
 
 

@@ -13,7 +13,7 @@ from config.errors import Problem, did_you_mean, listed
 from config.kinds import Name, Options, Scalar, time_zone
 from config.units import Duration, between
 from drivers.base import Value
-from drivers.ring.plan import Change, Numbering, Plan, Points
+from drivers.ring.plan import MOST, Change, Numbering, Plan, Points
 from drivers.ring.stamps import Form
 
 _BITS = {"int16": 16, "uint16": 16, "int32": 32, "uint32": 32, "int64": 64, "uint64": 64}
@@ -51,7 +51,7 @@ class RingTime(Options):
 class RingSlots(Options):
     """The slots of the ring."""
 
-    count: Annotated[int, Field(ge=2, le=10_000)]
+    count: Annotated[int, Field(ge=2, le=MOST)]
     """How many there are."""
     first: Annotated[int, Field(ge=0, le=1)] = 0
     """Number of the first one: 0 for ARRAY[0..63], 1 for ARRAY[1..64]."""

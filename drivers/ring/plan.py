@@ -6,10 +6,12 @@ numbers as slots.
 """
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from drivers.base import Value
 
+MOST: Final = 4096
+"""Slots of the largest ring: what happened in it can be told as a whole."""
 Points: TypeAlias = Literal["next", "last", "total"]
 
 

@@ -22,8 +22,6 @@ from drivers.ring.plan import Plan, Strange
 from drivers.ring.stamps import unwrapped
 from drivers.ring.state import State
 
-MOST: Final = 500
-"""Entries of one batch, and old ones that are looked at."""
 ROUNDS: Final = 10
 """Batches of one scan, if the PLC writes faster than they are kept."""
 _ROLLED_OVER = 0.9
@@ -98,7 +96,7 @@ class Reader:
         slots: Sequence[Slot] = ()
         if ahead or self._unconfirmed or numbering.points_to != "total":
             whole = [ahead, *((mark - known.next) % numbering.modulo for mark in state.dropped)]
-            witness, *slots = await self._slots(header, known.next - 1, min(MOST, *whole) + 1)
+            witness, *slots = await self._slots(header, known.next - 1, min(whole) + 1)
             header = await self._access.header()
             again = (numbering.number(header.head) - known.next) % numbering.modulo
             empty = any(not slot.code for slot in slots)
@@ -156,8 +154,7 @@ class Reader:
             tail = numbering.number(header.tail)
             start = tail if (head - tail) % numbering.modulo <= numbering.most else head
         unread = (head - start) % numbering.modulo
-        size = min(MOST, numbering.slots)
-        old = await self._slots(header, start - size, size)
+        old = await self._slots(header, start - numbering.slots, numbering.slots)
         counted = {} if self._before is None else self._before.values
         state = State(
             self._plan.layout,
@@ -167,7 +164,7 @@ class Reader:
             overflow=header.overflow,
             tails=() if header.tail is None else (header.tail,),
         )
-        certain = old[max(0, unread - (numbering.slots - size)) + 1 :]
+        certain = old[unread + 1 :]
         state = states.told(state, [slot for slot in certain if slot.code], self._plan, counts=False)[0]
         so = [reading for reading in states.current(state, self._plan.tags) if reading.value is not None]
         return self._batch(state, (), header, None if self._before is None else "config_change", so)
@@ -177,11 +174,10 @@ class Reader:
         numbering = self._plan.numbering
         header = await self._access.header()
         head = numbering.number(header.head)
-        size = min(MOST, numbering.slots)
-        slots = await self._slots(header, head - size, size)
+        slots = await self._slots(header, head - numbering.slots, numbering.slots)
         moved = (numbering.number((await self._access.header()).head) - head) % numbering.modulo
         new, cause = self._survivors(known, slots, header, head)
-        new = max(0, min(new, numbering.slots - moved - 1, size))
+        new = max(0, min(new, numbering.slots - moved - 1))
         state = states.forgotten(known, self._plan)._replace(
             next=(head - new) % numbering.modulo,
             witness=slots[-1].digest,
@@ -192,7 +188,7 @@ class Reader:
         state = self._noted(header, head, state)
         if cause == "plc_restart" and self._plan.since_boot:
             state = state._replace(stamp=header.clock)
-        return self._batch(state, slots[size - new :], header, cause)
+        return self._batch(state, slots[numbering.slots - new :], header, cause)
 
     def _survivors(self, known: State, slots: Sequence[Slot], header: Header, head: int) -> tuple[int, str]:
         """(how many of the newest slots hold entries that were not told, the cause of the loss)"""
@@ -256,6 +252,7 @@ class Reader:
             lost,
             frozenset(self._plan.wraps),
             tuple(note for note, is_told in self._notes.items() if not is_told),
+            state.dropped[:1] == (state.next,),
         )
         self._notes = dict.fromkeys(self._notes, True)
         return Batch(self.device, (*leading, *readings), entries=entries)

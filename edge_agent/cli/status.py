@@ -66,6 +66,9 @@ def device_row(name: str, device: Mapping[str, Any]) -> list[str]:
     tags = f"{device['tags'] - len(device['bad'])}/{device['tags']} tags good"
     if device["missed_scans"]:
         tags += f", {device['missed_scans']} scans skipped"
+    if ring := device.get("ring"):
+        tags += f", {ring['told']} values told by its ring"
+        tags += f", entries lost {ring['losses']} times" if ring["losses"] else ""
     return [device["status"], name, device["endpoint"], age, tags if not trouble else f"{tags}: {trouble}"]
 
 

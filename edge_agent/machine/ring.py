@@ -71,7 +71,8 @@ class Ring(Recalling):
         if skew is not None and not device.skewed:
             self._skewed(batch.device, skew)
         fresh = [reading for reading in readings if reading.tag in plan.used]
-        self.devices = {**self.devices, batch.device: _after(device, told, fresh, self.now, skew)}
+        end = self._at(fresh[-1:]).at if told.more and believed and fresh else self.now
+        self.devices = {**self.devices, batch.device: _after(device, told, fresh, end, skew)}
         self.out.store = True
         first = self._at(fresh[:1]).at if believed and fresh else self.now
         if told.lost is not None and since is not None:
@@ -79,7 +80,7 @@ class Ring(Recalling):
         if gap is None:
             self._tell(plan, fresh, since, believed=believed)
         elif believed and gap.settle is None:
-            self._fill(batch.device, gap, told, fresh, first)
+            self._fill(batch.device, gap, told, fresh, first, end)
         else:
             newest = list({reading.tag: reading for reading in fresh}.values())
             essential = [reading for reading in newest if reading.tag in plan.essential]
@@ -105,8 +106,10 @@ class Ring(Recalling):
         if self.gaps:
             self._close_tag_gaps(plan.name)
 
-    def _fill(self, device: str, gap: Gap, told: Entries, readings: Sequence[Reading], first: Instant) -> None:
-        """The ring tells what happened in a gap, from its beginning on, or after a loss from the first entry on."""
+    def _fill(
+        self, device: str, gap: Gap, told: Entries, readings: Sequence[Reading], first: Instant, end: Instant
+    ) -> None:
+        """The ring tells what happened in a gap up to `end`, from its beginning or, after a loss, from `first` on."""
         plan = self.plan.devices[device]
         keys = tuple(key for tag, key in plan.essential.items() if tag in told.tags and key in gap.tags)
         left = tuple(key for key in gap.tags if key not in keys)
@@ -121,9 +124,9 @@ class Ring(Recalling):
             self._gap_event(gap.since, since, gap.cause, affects, "lower_bound" if "count" in affects else None, None)
         self._believe(device, gap._replace(tags=keys, since=since))
         self._tell(plan, readings, since, believed=True)
-        self.advance(self.now)
+        self.advance(end)
         if told.lost is None:
-            self._filled(device, gap._replace(told=keys), self.now)
+            self._filled(device, gap._replace(told=keys), end)
 
     def _lost(self, plan: DevicePlan, told: Entries, since: Instant, first: Instant) -> None:
         """Entries were lost between the last look and the first one that is there: what they said is not known."""
@@ -141,9 +144,9 @@ class Ring(Recalling):
         self._evaluate(since, "agent", "quality", self._parts())
 
 
-def _after(device: Device, told: Entries, readings: Collection[Reading], now: Instant, skew: Micros | None) -> Device:
-    device = device._replace(seen=now, good=True, last={**device.last, **{one.tag: one for one in readings}}, late=())
+def _after(device: Device, told: Entries, readings: Collection[Reading], end: Instant, skew: Micros | None) -> Device:
+    device = device._replace(seen=end, good=True, last={**device.last, **{one.tag: one for one in readings}}, late=())
     times = [one.source_time for one in readings if one.source_time is not None]
     if told.clock is not None or (skew is None and not times):
         return device
-    return device._replace(skewed=skew is not None, newest=now.wall + skew if skew is not None else max(times))
+    return device._replace(skewed=skew is not None, newest=end.wall + skew if skew is not None else max(times))

@@ -26,6 +26,11 @@ def _counter(name: str, text: str, key: str) -> _Metric:
     return _Metric(f"{name}_total", "counter", text, lambda one: one[key])
 
 
+def _ring(name: str, text: str, key: str) -> _Metric:
+    """Of devices that have a ring."""
+    return _Metric(f"device_ring_{name}_total", "counter", text, lambda one: (one.get("ring") or {}).get(key))
+
+
 _AGENT = (_gauge("uptime_seconds", "Time since the start.", lambda agent: agent["uptime_s"]),)
 _DEVICE = (
     _gauge("device_up", "1 while the device gives fresh and good values.", lambda one: one["status"] == "UP"),
@@ -36,6 +41,8 @@ _DEVICE = (
     _counter("device_failures", "Connections that failed or were lost.", "failures"),
     _counter("device_readings", "Values that were read.", "readings"),
     _counter("device_missed_scans", "Scans skipped because reading took longer.", "missed_scans"),
+    _ring("told", "Values told by the entries of the ring.", "told"),
+    _ring("losses", "How often entries of the ring were lost.", "losses"),
 )
 _BROKER = (
     _gauge("broker_up", "1 while the broker is connected.", lambda one: one["status"] == "UP"),

@@ -70,6 +70,7 @@ TOLD = {
         "press-1": {
             "status": "UP", "endpoint": "opc.tcp://10.0.0.7:4840", "age_s": 0.4, "reason": None, "code": None,
             "message": None, "tags": 5, "bad": {}, "missed_scans": 4,
+            "ring": {"told": 12, "losses": 2, "last_at": None},
         },
         "oven-1": {
             "status": "DOWN", "endpoint": "tcp://10.0.0.8:502", "age_s": 192.0, "reason": "timeout", "code": "C502",
@@ -115,7 +116,7 @@ def test_the_status_screen_says_how_fresh_the_data_are() -> None:
     assert lines[0] == "agent    a1, version 1.0, up 1 h 2 min, configuration abc"
     assert lines[2].split()[:2] == ["UP", "press-1"]
     assert "last good value 0.4 s ago" in lines[2]
-    assert lines[2].endswith("5/5 tags good, 4 scans skipped")
+    assert lines[2].endswith("5/5 tags good, 4 scans skipped, 12 values told by its ring, entries lost 2 times")
     assert "last good value 3 min 12 s ago" in lines[3]
     assert lines[3].endswith("3/3 tags good: C502 no answer in 1 s")
     assert lines[5].split()[:2] == ["press-1", "fault"]

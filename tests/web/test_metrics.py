@@ -12,11 +12,11 @@ STATUS: dict[str, Any] = {
     "devices": {
         'quo"ted\\': {
             "status": "UP", "age_s": 0.5, "tags": 4, "bad": {"a": "bad"}, "connects": 1, "failures": 0,
-            "readings": 1_000_000_000, "missed_scans": 2,
+            "readings": 1_000_000_000, "missed_scans": 2, "ring": {"told": 30, "losses": 1, "last_at": None},
         },
         "never": {
             "status": "DOWN", "age_s": None, "tags": 1, "bad": {}, "connects": 0, "failures": 9, "readings": 0,
-            "missed_scans": 0,
+            "missed_scans": 0, "ring": None,
         },
     },
     "machines": {
@@ -49,6 +49,10 @@ def test_figures_are_those_of_the_status() -> None:
     assert 'edge_agent_device_up{device="never"} 0' in lines
     assert 'edge_agent_device_bad_tags{device="quo\\"ted\\\\"} 1' in lines
     assert 'edge_agent_device_readings_total{device="quo\\"ted\\\\"} 1000000000' in lines
+    assert [line for line in lines if line.startswith("edge_agent_device_ring")] == [
+        'edge_agent_device_ring_told_total{device="quo\\"ted\\\\"} 30',
+        'edge_agent_device_ring_losses_total{device="quo\\"ted\\\\"} 1',
+    ]
     assert 'edge_agent_machine_state{machine="press-1",state="running"} 1' in lines
     assert 'edge_agent_machine_count_total{machine="press-1",counter="main",role="total"} 15' in lines
     assert "edge_agent_buffer_fill_ratio 0.25" in lines
