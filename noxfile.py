@@ -46,9 +46,9 @@ LONG = {
     "EDGE_AGENT_SOAK_MINUTES": "30",
     "EDGE_AGENT_TORTURE": "1",
 }
-"""What makes the tests long, each by a number of its own: damaged bits, killed brokers, jumps of the clock, kills at a
-write or sync, full disks, kills at any moment, broken packets, bad networks, power cuts, minutes of a soak; the rest
-knows one long form. A length that is in the environment holds."""
+"""What makes the tests long, each by a number of its own: damaged bits, killed brokers, jumps of the clock, kills at
+a write or sync, full disks, kills at any moment, broken packets, bad networks, power cuts, minutes of a soak. The
+rest knows one long form. A length that is in the environment holds."""
 LONG |= {name: os.environ[name] for name in LONG if name in os.environ}
 
 

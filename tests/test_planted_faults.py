@@ -166,7 +166,7 @@ def test_a_planted_fault_is_caught(copy: Path, fault: Planted) -> None:
     file.write_text(planted)
     caught = run(copy, fault.caught_by)
     assert caught.returncode == pytest.ExitCode.TESTS_FAILED, f"not caught:\n{caught.stdout[-3000:]}"
-    says = [line for line in caught.stdout.splitlines() if line.startswith("E  ")]
+    says = [line for line in caught.stdout.splitlines() if "Error" in line or line.startswith("E  ")]
     sys.stdout.write(f"{fault.name}: {says[0].strip() if says else caught.stdout[-300:]}\n")
 
 

@@ -181,14 +181,19 @@ class Line:
 
     async def _work(self) -> None:
         """The PLC's day: it runs and counts, and stands with a fault for long enough to be seen."""
-        while not self._over.is_set():
+        while True:
             await self._produce()
-            await self._pass(self.dice.uniform(0.5, 4))
+            await asyncio.sleep(0.5)  # noqa: TID251 - long enough to make a part, or two stops would be one
+            await self._pass(self.dice.uniform(0, 4))
+            if self._over.is_set():
+                return
             await self._count(0)
             self._told_before = self._told()
             await self.plc.set(holding={STATUS: FAILED, FAULT: 12})
             await self._pass(self.dice.uniform(0.5, 4))
-            while self._told() == self._told_before and not self._over.is_set():
+            while self._told() == self._told_before:
+                if self._over.is_set():
+                    return
                 await self._pass(0.1)
 
     async def _produce(self) -> None:

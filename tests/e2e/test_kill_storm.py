@@ -1,7 +1,7 @@
 """kill -9 at any moment of a life, again and again: no part lost or counted twice, no stop told twice, no start
 that fails.
 
-The long form: EDGE_AGENT_KILLS=10000. One kill in forty is of a full `edge-agent run`, the others are of agents
+The long form: EDGE_AGENT_KILLS=10000. One kill in fifty is of a full `edge-agent run`, the others are of agents
 forked with their imports made (see `zygote`), which live through the same from their first line on.
 """
 
@@ -25,9 +25,9 @@ pytestmark = [pytest.mark.needs("mosquitto", "node"), pytest.mark.torture]
 KILLS = int(os.environ.get("EDGE_AGENT_KILLS", "40"))
 LONG = "EDGE_AGENT_KILLS" in os.environ
 LINES = 8 if LONG else 1
-ROUND = 160
+ROUND = 200
 """Kills of a line between two judgements."""
-FULL_IN = 40
+FULL_IN = 50
 
 
 async def live_and_die(line: Line, kills: int) -> None:
