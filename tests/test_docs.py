@@ -23,6 +23,7 @@ from drivers.registry import Drivers
 from edge_agent.cli import reference
 from edge_agent.cli.app import app
 from edge_agent.cli.loading import read
+from edge_agent.commands.effects import EFFECTS
 from edge_agent.machine.expressions import names
 from tests.doc_pages import Block, blocks, commands, fits
 
@@ -199,6 +200,16 @@ def test_the_reference_is_what_the_program_says_of_itself() -> None:
         if not (page := ROOT / "docs/reference" / name).exists() or page.read_text("utf-8") != text
     ]
     assert stale == [], "run: make reference"
+
+
+def test_every_command_of_the_mom_is_told_with_its_parameters() -> None:
+    rows = re.findall(r"^\| `([a-z]+\.[a-z_]+)` \| ([^|]*) \|", (ROOT / "docs/events.md").read_text("utf-8"), re.M)
+    told = {name: set(words.split(", ")) for name, words in rows}
+    told["order.update"] = told["order.dispatch"]
+    assert told == {
+        name: {field.alias or key for key, field in effect.parameters.model_fields.items()}
+        for name, effect in EFFECTS.items()
+    }
 
 
 def test_every_command_has_a_man_page() -> None:
