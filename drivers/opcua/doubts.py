@@ -71,5 +71,5 @@ def _unknown(node: NodeAddress, index: int, namespaces: Sequence[str], names: Na
     own = names.get(index, {})
     close = difflib.get_close_matches(text, own, n=3, cutoff=0.6) if text is not None else []
     if close:
-        return Doubt("C521", what, f"near: {', '.join(f's={one}' for one in close)}")
+        return Doubt("C521", what, f"did you mean {' or '.join(f's={one}' for one in close)}?")
     return Doubt("C521", what, "edge-agent browse shows what it has")

@@ -197,13 +197,18 @@ def check_server(certificate: x509.Certificate, host: str, *, trust: Path, rejec
     problem = _problem(certificate, host, trust)
     if problem is None:
         return
-    place = trust.parent if trust.suffix.lower() in _SUFFIXES else trust
     kept = _reject(certificate, rejected)
-    stored = f"It is in {kept}" if kept else f"{rejected} is full and it was not stored"
+    mark = thumbprint(certificate)
+    stored = f"it is in {kept}" if kept else f"{rejected} is full and it was not stored"
+    if trust.suffix.lower() in _SUFFIXES:
+        right = f"write it over {trust}"
+    elif kept and trust == rejected.parent / "trusted":
+        right = f"edge-agent cert trust {mark[:8]}"
+    else:
+        right = f"move it to {trust}"
     raise Untrusted(
-        f"{problem}: {certificate.subject.rfc4514_string()}, SHA-1 {thumbprint(certificate)}. "
-        f"{stored}; if this is the right machine, "
-        + (f"move it to {place}." if place == trust else f"write it over {trust}.")
+        f"{problem}: {certificate.subject.rfc4514_string()}, SHA-1 {mark}. If the server shows the same: {right} "
+        f"({stored})."
     )
 
 

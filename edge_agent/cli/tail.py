@@ -82,7 +82,9 @@ def value_text(reading: Mapping[str, Any]) -> str:
     from edge_agent.replay.summary import short
 
     value, unit = reading["value"], reading.get("unit")
-    return "-" if value is None else f"{short(value)} {unit}" if unit else short(value)
+    if value is None or value == "":
+        return "-" if value is None else "''"
+    return f"{short(value)} {unit}" if unit else short(value)
 
 
 def quality_text(reading: Mapping[str, Any]) -> str:

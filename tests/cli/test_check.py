@@ -88,7 +88,7 @@ async def test_an_untrusted_server_and_then_each_bad_tag_of_it_is_named_with_its
     assert (device["status"], device["tags"], device["good"]) == ("UP", 6, 2)
     faults = {(fault["line"], fault["code"]): fault for fault in told["faults"]}
     assert sorted(faults) == [(14, "C521"), (15, "C522"), (16, "C522"), (17, "C523")]
-    assert faults[14, "C521"]["fix"] == "near: s=FaultCode"
+    assert faults[14, "C521"]["fix"] == "did you mean s=FaultCode?"
     assert faults[15, "C522"]["fix"] == "did you mean 'urn:acme:press'?"
     assert faults[16, "C522"]["fix"] == "node: 'nsu=urn:acme:press;s=Rejects'"
     assert "the namespace moved" in faults[16, "C522"]["message"]

@@ -111,11 +111,16 @@ def test_a_rejected_certificate_is_stored_and_moving_it_is_enough_to_trust_it(pr
     (file,) = rejected.iterdir()
     assert file.name.startswith("press-")
     assert str(file) in str(raised.value)
-    assert str(trusted) in str(raised.value)
     assert security.thumbprint(press[0]) in str(raised.value)
+    assert f"edge-agent cert trust {security.thumbprint(press[0])[:8]} " in str(raised.value)
     trusted.mkdir()
     file.rename(trusted / file.name)
     check(press[0], trusted, rejected)
+
+
+def test_where_trust_is_a_folder_of_its_own_the_message_names_it(press, tmp_path: Path) -> None:
+    with pytest.raises(security.Untrusted, match=r"move it to .*plant-cas"):
+        check(press[0], tmp_path / "plant-cas", tmp_path / "rejected")
 
 
 def test_another_certificate_of_the_same_name_is_not_believed(press, tmp_path: Path) -> None:
