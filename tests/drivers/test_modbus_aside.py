@@ -181,3 +181,39 @@ async def test_a_late_answer_of_one_unit_is_dropped_and_costs_the_others_nothing
             before = batches.copy()
             await until(lambda: min(batches[unit] - before[unit] for unit in (1, 2, 3)) > 30, what="they are read")
         assert peer.connections == 1
+
+
+@pytest.mark.parametrize("ends", ["cancelled", "answered wrongly"])
+async def test_a_neighbour_is_asked_again_when_the_silent_unit_costs_it_its_connection(ends: str) -> None:
+    """Both wait for an answer on one connection; what becomes of the silent unit's question closes it."""
+    slow, wrong, before = False, False, 0
+
+    def asked_of(unit: int) -> int:
+        return sum(each.unit == unit for each in peer.asked)
+
+    def behave(asked: Asked) -> bytes | tuple[float, bytes]:
+        if asked.unit == SILENT:
+            return (0.1, asked.reply(function=asked.function + 1)) if wrong else SILENCE
+        return (0.3, asked.reply()) if slow and asked_of(1) == before + 1 else asked.reply()
+
+    drivers = Drivers()
+    async with HostilePeer(behave) as peer:
+        silent = drivers.open("oven-9", device(peer.url, SILENT).model_copy(update={"timeout": 5_000_000}))
+        near = drivers.open("oven-1", device(peer.url, 1).model_copy(update={"timeout": 5_000_000}))
+        await near.connect()
+        await near.read()
+        await probe(drivers.open("oven-9", device(peer.url, SILENT)))
+        before, slow, wrong = asked_of(1), True, ends == "answered wrongly"
+        tried = asyncio.create_task(silent.connect())
+        await until(lambda: asked_of(SILENT) == 2, limit=20, what="the silent unit is asked again")
+        reading = asyncio.create_task(near.read())
+        await until(lambda: asked_of(1) == before + 1, limit=20, what="its neighbour is asked")
+        if ends == "cancelled":
+            tried.cancel()
+        with suppress(asyncio.CancelledError, DriverError):
+            await tried
+        assert [one.value for one in (await reading).readings] == [1, 2, 3]
+        assert asked_of(1) == before + 2
+        assert peer.connections == 2
+        await near.close()
+        await silent.close()

@@ -9,6 +9,9 @@ import re
 import pytest
 
 from drivers.base import Quality, Reading
+from drivers.modbus.driver import ModbusDriver
+from drivers.modbus.learned import Learned
+from drivers.modbus.lines import Lines
 from drivers.modbus.options import ModbusDevice
 from drivers.registry import Drivers
 from edge_agent.demo.line import OvenRegisters
@@ -88,3 +91,45 @@ async def test_mbpoll_reads_the_oven_of_the_demo(kind, reference, value):
         assert float(re.search(rf"\[{reference}\]:\s*([\d.]+)", said)[1]) == value
     finally:
         oven.close()
+
+
+async def confirmed(url: str, **ring: object) -> list[object]:
+    """What the entries of a ring in libmodbus' registers counted, and the tail that was written behind them."""
+    polled = {"tail": {"holding": 6}, "high": {"holding": 8}, "low": {"holding": 9}}
+    tags = {"parts": {"ring": True, "type": "uint32"}, **polled}
+    settings = {"url": url, "scan": "10ms", "timeout": "5s", "tags": tags}
+    slots = {"holding": 100, "count": 32, "size": 2}
+    codes = {3 * register: {"parts": {"add": 1}} for register in range(100, 164, 2)}
+    options = {"slots": slots, "code": {"at": 0}, "codes": codes, "write_tail": True, **ring}
+    device = ModbusDevice.model_validate({**settings, "ring": options})
+    driver = ModbusDriver("meter-1", device, Lines().of(device), Learned())
+    driver.resume("")
+    await driver.connect()
+    latest = {}
+    async with asyncio.timeout(20):
+        for _ in range(6):
+            latest |= {reading.tag: reading.value for reading in (await driver.read()).readings}
+    await driver.close()
+    return [latest["parts"], latest["tail"], latest["high"], latest["low"]]
+
+
+async def test_a_tail_is_written_to_libmodbus_over_tcp_and_over_a_serial_line(tmp_path):
+    indices = {"head": {"holding": 5}, "tail": {"holding": 6}}
+    async with libmodbus(tmp_path) as port:
+        assert await confirmed(f"tcp://127.0.0.1:{port}", **indices) == [29, 15, 24, 27]
+    with pty_pair() as (ours, theirs):
+        async with libmodbus(tmp_path, theirs.path):
+            assert await confirmed(ours.url(baud=19200, parity="E"), **indices) == [29, 15, 24, 27]
+
+
+async def test_a_tail_of_two_registers_is_written_at_once(tmp_path):
+    indices = {
+        "head": {"holding": 5, "type": "uint32"},
+        "tail": {"holding": 8, "type": "uint32"},
+        "points_to": "total",
+    }
+    async with libmodbus(tmp_path) as port:
+        assert await confirmed(f"tcp://127.0.0.1:{port}", **indices) == [0, 18, 15, 18]
+    with pty_pair() as (ours, theirs):
+        async with libmodbus(tmp_path, theirs.path):
+            assert await confirmed(ours.url(baud=19200, parity="E"), **indices) == [0, 18, 15, 18]

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from drivers.errors import ConnectionLost, DriverError
-from drivers.modbus.exchange import Question
+from drivers.modbus.exchange import Question, writing
 from drivers.modbus.options import ModbusDevice
 from drivers.modbus.rtu import LONGEST, _canary
 from drivers.registry import Drivers
@@ -205,6 +205,13 @@ def test_a_canary_is_of_another_length_than_all_that_may_still_be_answered(funct
         assert canary == asking(int.from_bytes(canary.pdu[3:], "big"))
         assert 1 <= int.from_bytes(canary.pdu[3:], "big") <= (2000 if function < 3 else 125)
         doubtful.append(canary)
+
+
+@pytest.mark.parametrize("registers", [b"\0\7", b"\0\7\0\1"])
+def test_a_canary_for_what_writes_reads(registers: bytes) -> None:
+    asked = writing(5, 100, registers)
+    canary = _canary(asked, [asked])
+    assert (canary.pdu[0], canary.echo) == (3, b"")
 
 
 async def test_a_line_stuck_at_ff_costs_little_and_nobody_else():
