@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from buffer import quarantine, wear
-from buffer.ledger import Ledger, Refusal, Writing
+from buffer.ledger import Ledger, Writing
 from buffer.mark import Mark, MarkFile
 from buffer.outbox import Damaged, Depth, Lane, OutboxError, Room, Stored
 from buffer.schema import Opened, is_damage, is_passing, open_database
@@ -54,7 +54,7 @@ CROWDED: Final = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    work: Writing | Refusal
+    work: Writing
     future: "asyncio.Future[None]"
 
 
@@ -189,7 +189,7 @@ class Keeper:
         for job in jobs:
             if isinstance(job, Write):
                 self._held.append(job)
-                retry = retry or bool(isinstance(job.work, Writing) and job.work.evict)
+                retry = retry or bool(job.work.evict)
             elif isinstance(job, Ack):
                 self._acknowledge(job.positions)
                 retry = True
@@ -271,7 +271,7 @@ class Keeper:
         self._space.follow(ledger.file)
         fill = self._space.fill(ledger.file)
         self._crowded = fill >= CROWDED and ledger.keeps
-        waiting = sum(write.work.size for write in self._held if isinstance(write.work, Writing))
+        waiting = sum(write.work.size for write in self._held)
         return Room(fill, self._space.limit, waiting, self._crowded, self._space.by_disk)
 
     def depth(self) -> Depth:
@@ -294,11 +294,11 @@ class Keeper:
         making = -1
         if self._full:
             for index, write in enumerate(self._held):
-                if isinstance(write.work, Writing) and write.work.evict:
+                if write.work.evict:
                     making = index
         rows = 0
         for index, write in enumerate(self._held):
-            rows += len(write.work.messages) if isinstance(write.work, Writing) else 1
+            rows += max(len(write.work.messages), 1)
             if group and (self._alone or (rows > GROUP_ROWS and index > making)):
                 break
             group.append(write)
@@ -308,12 +308,10 @@ class Keeper:
 
     def _store(self, group: list[Write]) -> bool:
         """Commit a group and settle it; False if it must wait."""
-        writings = [write for write in group if isinstance(write.work, Writing)]
-        works = [write.work for write in writings if isinstance(write.work, Writing)]
-        refusals = [write.work for write in group if isinstance(write.work, Refusal)]
+        works = [write.work for write in group]
         while True:
             try:
-                verdicts = self.ledger.store(works, refusals)
+                verdicts = self.ledger.store(works)
                 break
             except sqlite3.Error as error:
                 if is_damage(error):
@@ -333,8 +331,7 @@ class Keeper:
                 return True
             self._settle(group, [failure])
             return True
-        told = iter(verdicts)
-        self._settle(group, [next(told) if isinstance(write.work, Writing) else None for write in group])
+        self._settle(group, verdicts)
         self._flush = False
         stored = any(v is None and work.messages for v, work in zip(verdicts, works, strict=True))
         self.thread.deliver(self._listener.committed if stored else None)
@@ -350,7 +347,7 @@ class Keeper:
         if not self._flush or self._held or self._error is not None:
             return
         self._flush = False
-        self._try(lambda: self.ledger.store((), ()))
+        self._try(lambda: self.ledger.store(()))
 
     def _try(self, action: Callable[[], object]) -> bool:
         """Do it if the disk lets us; what it would have done is still due otherwise."""
@@ -402,7 +399,7 @@ class Keeper:
 
         if self._try(prune) and pruned:
             return True
-        if ledger.acked and self._try(lambda: ledger.store((), (), keep_sent=False)):
+        if ledger.acked and self._try(lambda: ledger.store((), keep_sent=False)):
             return True
         if not self._space.give_up_ballast():
             return False

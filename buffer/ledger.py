@@ -31,24 +31,25 @@ _FIND = """SELECT m.position, s.stream, s.epoch, m.seq, m.lane, m.type, m.topic,
 _READ_ONE = _READ.replace("p.position > ?", "p.position = ?")
 
 
-class Writing(NamedTuple):
-    """One append: its messages, its states, and what is given up for it."""
-
-    messages: Sequence[Message]
-    states: Mapping[str, bytes]
-    evict: Sequence[Span] = ()
-
-    @property
-    def size(self) -> int:
-        """Bytes of its bodies and states."""
-        return sum(len(message.body) for message in self.messages) + sum(map(len, self.states.values()))
-
-
 class Refusal(NamedTuple):
     """A message to be set aside: its position and why."""
 
     position: int
     reason: str
+
+
+class Writing(NamedTuple):
+    """One append: its messages, its states, what is given up for it, and what is set aside."""
+
+    messages: Sequence[Message]
+    states: Mapping[str, bytes]
+    evict: Sequence[Span] = ()
+    refuse: Refusal | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of its bodies and states."""
+        return sum(len(message.body) for message in self.messages) + sum(map(len, self.states.values()))
 
 
 class Page(NamedTuple):
@@ -122,10 +123,8 @@ class Ledger:
 
     # --- writing ---
 
-    def store(
-        self, writings: Sequence[Writing], refusals: Sequence[Refusal], *, keep_sent: bool = True
-    ) -> list[SequenceError | None]:
-        """One transaction: the writings, the refusals and every confirmation so far.
+    def store(self, writings: Sequence[Writing], *, keep_sent: bool = True) -> list[SequenceError | None]:
+        """One transaction: the writings and every confirmation so far.
 
         Returns what the sequence guard says to each writing; those it refuses are left out. Without `keep_sent`
         what was confirmed is removed at once, which needs no room. Raises what sqlite3 raises; then nothing has
@@ -133,7 +132,7 @@ class Ledger:
         """
         last = ChainMap[Key, int]({}, self._last)
         verdicts = [_verdict(last, writing.messages) for writing in writings]
-        if all(verdicts) and not refusals and not self._acked:
+        if all(verdicts) and not self._acked:
             return verdicts
         at = self._now()
         new: dict[Key, int] = {}
@@ -170,7 +169,8 @@ class Ledger:
                 self._many("INSERT INTO pending VALUES (?, ?, ?)", pending)
             self._store_states(states)
             self._store_acked(at, keep_sent)
-            buried = [found for refusal in refusals if (found := self._bury(refusal, at)) is not None]
+            refusals = [each.refuse for each, verdict in zip(writings, verdicts, strict=True) if verdict is None]
+            buried = [found for one in refusals if one is not None and (found := self._bury(one, at)) is not None]
             if self._stopped_clean:
                 self._connection.execute("DELETE FROM meta WHERE key = 'clean_stop'")
         self._streams.update(new)
@@ -343,7 +343,7 @@ class Ledger:
 
     def finish(self) -> None:
         """Commit the confirmations and the mark of a clean stop."""
-        self.store((), ())
+        self.store(())
         with self._transaction():
             tables.put_meta(self._connection, "clean_stop", "1")
 

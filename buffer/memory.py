@@ -15,6 +15,7 @@ class _Append(NamedTuple):
     messages: tuple[Message, ...]
     states: dict[str, bytes]
     evict: tuple[Span, ...]
+    refuse: tuple[int, str] | None
     done: asyncio.Future[None]
 
 
@@ -84,9 +85,18 @@ class MemoryOutbox:
     def append(
         self, messages: Sequence[Message], *, states: Mapping[str, bytes], evict: Sequence[Span] = ()
     ) -> Coroutine[Any, Any, None]:
+        return self._add(tuple(messages), dict(states), tuple(evict), None)
+
+    def _add(
+        self,
+        messages: tuple[Message, ...],
+        states: dict[str, bytes],
+        evict: tuple[Span, ...],
+        refuse: tuple[int, str] | None,
+    ) -> Coroutine[Any, Any, None]:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._open:
-            self._waiting.append(_Append(tuple(messages), dict(states), tuple(evict), done))
+            self._waiting.append(_Append(messages, states, evict, refuse, done))
             self._store()
         else:
             done.set_exception(OutboxError("the outbox is closed", code="S708"))
@@ -94,7 +104,7 @@ class MemoryOutbox:
 
     def _store(self) -> None:
         while self._waiting and (not self._is_full() or any(each.evict for each in self._waiting)):
-            messages, states, evict, done = self._waiting.pop(0)
+            messages, states, evict, refuse, done = self._waiting.pop(0)
             try:
                 size = sum(len(message.body) for message in messages)
                 follow(self._last, messages)
@@ -104,6 +114,8 @@ class MemoryOutbox:
                 continue
             for span in evict:
                 self._evict(span)
+            if refuse is not None and (dead := self._remove(refuse[0])) is not None:
+                self._dead.append((dead, refuse[1]))
             recorded_at = self._now()
             for message in messages:
                 self._position += 1
@@ -151,11 +163,8 @@ class MemoryOutbox:
         self._bytes -= len(row[0].message.body)
         return row[0].message
 
-    async def reject(self, position: int, reason: str) -> None:
-        message = self._remove(position)
-        if message is not None:
-            self._dead.append((message, reason))
-            self._store()
+    def reject(self, position: int, reason: str, declared_by: Sequence[Message] = ()) -> Coroutine[Any, Any, None]:
+        return self._add(tuple(declared_by), {}, (), (position, reason))
 
     def _evict(self, span: Span) -> None:
         gone = [

@@ -167,8 +167,9 @@ class Outbox(Protocol):
         """Confirmed: never sent again by itself. Returns at once; it is committed with the next transaction
         or within a second. A crash before that sends the same bytes again."""
 
-    async def reject(self, position: int, reason: str) -> None:
-        """Move a message to the dead letters with the reason; durable on return."""
+    def reject(self, position: int, reason: str, declared_by: Sequence[Message] = ()) -> Coroutine[Any, Any, None]:
+        """Move a message to the dead letters with the reason, and store those that declare it, in one transaction;
+        durable on return. Takes its place in the queue as `append` does, and waits and raises like it."""
 
     async def oldest(
         self,

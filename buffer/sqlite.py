@@ -140,10 +140,10 @@ class SqliteOutbox:
     ) -> Coroutine[Any, Any, None]:
         return _result(self._write(Writing(tuple(messages), dict(states), tuple(evict))))
 
-    async def reject(self, position: int, reason: str) -> None:
-        await self._write(Refusal(position, reason))
+    def reject(self, position: int, reason: str, declared_by: Sequence[Message] = ()) -> Coroutine[Any, Any, None]:
+        return _result(self._write(Writing(tuple(declared_by), {}, refuse=Refusal(position, reason))))
 
-    def _write(self, work: Writing | Refusal) -> "asyncio.Future[None]":
+    def _write(self, work: Writing) -> "asyncio.Future[None]":
         future = asyncio.get_running_loop().create_future()
         if self._thread is None:
             future.set_exception(closed())

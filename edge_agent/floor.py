@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from buffer.outbox import Lane, Message, Oldest, Outbox, Span
+from buffer.outbox import Lane, Message, Oldest, Outbox, Span, Stored
 from config.model import Config
 from drivers.base import Batch, Reading
 from edge_agent.clock import Clock, Instant
@@ -228,6 +228,26 @@ class Floor:
         messages = [self._agent_message(each, now, None) for each in lost]
         await self._append(messages, {}, [each.span for runs in oldest.values() for each in runs])
 
+    async def set_aside(self, stored: Stored, reason: str) -> None:
+        """Move a message that the broker never takes to the dead letters and declare it, in one transaction. That a
+        declaration is not taken is not declared again, or it would go on for ever."""
+        position, message = stored
+        messages = []
+        if message.type != DataLoss.TYPE:
+            lost = DataLoss(
+                lost_stream=message.stream,
+                lost_epoch=message.epoch,
+                seq_from=message.seq,
+                seq_to=message.seq,
+                extent="exact",
+                count_by_type={message.type: 1},
+                cause="poison_event",
+                policy="drop_oldest",
+            )
+            messages = [self._agent_message(lost, self._clock.now(), None)]
+        await self._outbox.reject(position, reason, messages)
+        self._tell(messages)
+
     async def store(self, *data: Data) -> None:
         """Commit every machine's state as it stands, so that a gap would begin at its last sample; with `data` as
         events of the agent, in the first of the commits."""
@@ -286,6 +306,10 @@ class Floor:
         if not messages and not states:
             return
         await self._outbox.append(messages, states={**states, **self._retained.keep(messages)}, evict=evict)
+        self._tell(messages)
+
+    def _tell(self, messages: Sequence[Message]) -> None:
+        """They are committed."""
         for message in messages:
             self.last_seq[message.stream] = message.seq
         for observer in self.observers:

@@ -87,8 +87,6 @@ class BrokerHealth:
     commands: bool = False
     """Commands of the MOM can come."""
     confirmed_messages: int = 0
-    refused: list[Message] = field(default_factory=list)
-    """In the dead letters, not declared yet."""
     refused_messages: int = 0
     last_confirmed_at: int | None = None
 
@@ -109,7 +107,6 @@ class BrokerHealth:
 
     def rejected(self, message: Message, error: Rejected) -> None:
         self.refused_messages += 1
-        self.refused.append(message)
         self.code, self.message = error.code, f"{message.type} for {message.topic}: {error}"
 
 

@@ -1,6 +1,6 @@
 """What the agent says about itself: every 5 s it stores the machines' last samples, every 30 s it sends a heartbeat.
 
-On the same beat it declares what was destroyed (dead letters, damaged rows), notices that the wall clock jumped, says
+On the same beat it declares what was destroyed (damaged rows), notices that the wall clock jumped, says
 that the broker is gone or back, and warns of devices that have begun to skip scans.
 """
 
@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from buffer.outbox import Damaged, Message, Outbox
+from buffer.outbox import Damaged, Outbox
 from edge_agent.clock import SECOND, Clock, Instant
 from edge_agent.events.topics import agent_place
 from edge_agent.events.types import (
@@ -77,9 +77,7 @@ class Heartbeat:
 
     def _news(self) -> list[Data]:
         health = self._health
-        news: list[Data] = [_refused(message) for message in health.broker.refused]
-        news += [_damaged(row, self._outbox.epoch) for row in health.damaged]
-        health.broker.refused.clear()
+        news: list[Data] = [_damaged(row, self._outbox.epoch) for row in health.damaged]
         health.damaged.clear()
         news += self._skipping()
         news += self._broker()
@@ -167,20 +165,6 @@ def jumped(offset: int) -> str:
 
 def _apart(now: Instant) -> int:
     return now.wall - now.mono
-
-
-def _refused(message: Message) -> DataLoss:
-    """The broker will never take this message; it is in the dead letters and its number is missing on the wire."""
-    return DataLoss(
-        lost_stream=message.stream,
-        lost_epoch=message.epoch,
-        seq_from=message.seq,
-        seq_to=message.seq,
-        extent="exact",
-        count_by_type={message.type: 1},
-        cause="poison_event",
-        policy="drop_oldest",
-    )
 
 
 def _damaged(row: Damaged, epoch: str) -> DataLoss:

@@ -160,6 +160,7 @@ class Agent:
                     presence=presence,
                     retained=retained,
                     listener=self.health.broker,
+                    set_aside=floor.set_aside,
                     random=self._random,
                     mom=self.config.mqtt.confirm == "mom",
                 )

@@ -10,12 +10,12 @@ is published as off line.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-from buffer.outbox import Message, Outbox, Span
+from buffer.outbox import Message, Outbox, Span, Stored
 from edge_agent.backoff import Backoff
 from edge_agent.clock import SECOND, Clock
 from edge_agent.delivery.continuity import RolledBack
@@ -64,7 +64,7 @@ class Listener(Protocol):
     def confirmed(self, count: int) -> None: ...
 
     def rejected(self, message: Message, error: Rejected) -> None:
-        """The message is in the dead letters now; somebody has to declare it."""
+        """The message is in the dead letters now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,7 @@ class Forwarder:
         presence: Presence,
         retained: Retained,
         listener: Listener,
+        set_aside: Callable[[Stored, str], Awaitable[None]],
         random: Random,
         mom: bool = False,
     ) -> None:
@@ -99,6 +100,7 @@ class Forwarder:
         self._presence = presence
         self._retained = retained
         self._listener = listener
+        self._set_aside = set_aside
         self._backoff = Backoff(1 * SECOND, REFUSED_WAIT, random, silent=SILENT_WAIT)
         self._careful = Backoff(20 * SECOND, REFUSED_WAIT, random)
         self._suspicion = Backoff(4 * SECOND, SUSPICION_WAIT, random)
@@ -164,6 +166,7 @@ class Forwarder:
             self._retained,
             on_confirmed=self._listener.confirmed,
             on_rejected=self._listener.rejected,
+            set_aside=self._set_aside,
             mom=self._mom,
             one_by_one=self._one_by_one,
             now=lambda: self._clock.now().mono,

@@ -11,7 +11,7 @@ With `confirm: mom` a message that the broker has stays in the outbox until the 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -57,6 +57,7 @@ class Session:
         *,
         on_confirmed: Callable[[int], None],
         on_rejected: Callable[[Message, Rejected], None],
+        set_aside: Callable[[Stored, str], Awaitable[None]],
         mom: bool = False,
         one_by_one: int = 0,
         now: Callable[[], int] = lambda: 0,
@@ -73,6 +74,7 @@ class Session:
         self._retained = retained
         self._on_confirmed = on_confirmed
         self._on_rejected = on_rejected
+        self._set_aside = set_aside
         self._queues = [_Queue(lane) for lane in Lane]
         self._wake = asyncio.Event()
         self._in_flight = 0
@@ -171,9 +173,10 @@ class Session:
                 await self._outbox.ack([stored.position for stored in confirmed])
             self._on_confirmed(len(confirmed))
         while self._rejected:
-            (position, message), error = self._rejected.pop(0)
+            stored, error = self._rejected.pop(0)
+            message = stored.message
             log.warning("%s %s #%d is set aside: %s", error.code, message.stream, message.seq, error)
-            await self._outbox.reject(position, f"{error.code} {error}")
+            await self._set_aside(stored, f"{error.code} {error}")
             self._on_rejected(message, error)
 
     async def _fill_window(self) -> None:

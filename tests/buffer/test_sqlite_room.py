@@ -184,7 +184,7 @@ async def test_what_waits_is_counted_in_slices_while_it_is_confirmed(
     positions = [stored.position for stored in ledger.read(Lane.PRODUCTION, 0, 100).rows]
     ledger.acknowledge(positions[1::3])
     ledger.count()
-    ledger.store((), ())
+    ledger.store(())
     ledger.count()
     ledger.acknowledge(positions[2::3])
     while ledger.count():

@@ -151,6 +151,18 @@ async def test_a_rejected_message_is_in_the_dead_letters_and_the_next_goes_on(ou
     assert (await outbox.depth()).dead == 1
 
 
+async def test_a_message_is_set_aside_together_with_what_declares_it_or_not_at_all(outbox: Outbox) -> None:
+    await append(outbox, 1, 2)
+    first, second = await positions(outbox)
+    kinds = {"stream": "$agent.h", "lane": Lane.HEALTH}
+    with pytest.raises(SequenceError):
+        await outbox.reject(first, "no", [message(outbox.epoch, 0, **kinds)])
+    assert (await positions(outbox), (await outbox.depth()).dead) == ([first, second], 0)
+    await outbox.reject(first, "no", [message(outbox.epoch, 1, **kinds)])
+    assert (await positions(outbox), (await outbox.depth()).dead) == ([second], 1)
+    assert await numbers(outbox, Lane.HEALTH) == [1]
+
+
 async def test_states_are_read_back_and_the_last_one_counts(outbox: Outbox) -> None:
     assert await outbox.load_state("press07") is None
     await outbox.append([], states={"press07": b"one", "saw2": b"two"})

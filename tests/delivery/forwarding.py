@@ -1,12 +1,12 @@
 """What the tests of the forwarder share: an outbox with events, a clock that waits as the test says, a listener."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from random import Random
 
 from buffer.memory import MemoryOutbox
-from buffer.outbox import Lane, Message
+from buffer.outbox import Lane, Message, Outbox, Stored
 from config.model import Mqtt
 from edge_agent.clock import SystemClock
 from edge_agent.delivery.forwarder import Forwarder, Presence
@@ -88,6 +88,10 @@ def event(lane: Lane, seq: int, machine: str = "m1", size: int = 0) -> Message:
     return Message(stream, EPOCH, seq, lane, f"{FAMILY[lane]}.made", topic, body.encode())
 
 
+def set_aside_in(outbox: Outbox) -> Callable[[Stored, str], Awaitable[None]]:
+    return lambda stored, reason: outbox.reject(stored.position, reason)
+
+
 async def outbox_with(messages: Sequence[Message] = (), states: Mapping[str, bytes] | None = None) -> MemoryOutbox:
     outbox = MemoryOutbox(now=lambda: SystemClock().now().wall, epoch=EPOCH)
     await outbox.open()
@@ -116,6 +120,7 @@ class Running:
             presence=Presence(lambda: presence("true"), lambda: presence("false"), lambda: presence("null")),
             retained=self.retained,
             listener=self.notes,
+            set_aside=set_aside_in(outbox),
             random=Random(1),
         )
         self.task: asyncio.Task[None] | None = None

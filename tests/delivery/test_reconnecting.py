@@ -13,7 +13,7 @@ from edge_agent.delivery import refusals
 from edge_agent.delivery.forwarder import Forwarder, Presence
 from edge_agent.delivery.publisher import Forbidden, NotConnected, PublishError, Silence
 from edge_agent.delivery.retained import Retained
-from tests.delivery.forwarding import Notes, outbox_with, presence
+from tests.delivery.forwarding import Notes, outbox_with, presence, set_aside_in
 
 UNREACHABLE = Silence("Nothing listens.", code="B605")
 BUSY = refusals.connack_refused(0x89, broker="b", user=None, client_id="a")
@@ -78,14 +78,15 @@ class Waits(Notes):
 
 
 async def after(*attempts: Attempt) -> Waits:
-    script, notes = Script(attempts), Waits()
+    script, notes, outbox = Script(attempts), Waits(), await outbox_with()
     forwarder = Forwarder(
-        await outbox_with(),
+        outbox,
         script,
         script,
         presence=Presence(lambda: presence("true"), lambda: presence("false"), lambda: presence("null")),
         retained=Retained(),
         listener=notes,
+        set_aside=set_aside_in(outbox),
         random=Random(1),
     )
     running = asyncio.create_task(forwarder.run())
