@@ -43,7 +43,7 @@ async def test_many_appends_in_flight_share_transactions_and_one_alone_is_commit
 
 async def test_what_is_appended_within_the_interval_goes_together_and_at_its_end(tmp_path: Path) -> None:
     clock = Ticks()
-    outbox = SqliteOutbox(tmp_path / "buffer.db", agent_id="ipc01", commit_interval=100_000, now=clock)
+    outbox = SqliteOutbox(tmp_path / "buffer.db", agent_id="ipc01", commit_interval=600_000, now=clock)
     await outbox.open()
     loop = asyncio.get_running_loop()
     await outbox.append([message(outbox.epoch, 1)], states={})
