@@ -14,6 +14,7 @@ COMPLAINTS = {
     "a configuration is checked before the service starts (telegraf#5507, #15726)": [
         "tests/cli/test_check_commands.py::test_a_fault_of_the_configuration_is_exit_78_with_its_place",
         "tests/e2e/test_bad_input.py::test_twenty_broken_configurations_are_refused_with_their_place",
+        "tests/cli/test_check.py::test_an_untrusted_server_and_then_each_bad_tag_of_it_is_named_with_its_line_and_its_mend",
     ],
     "an error has a place (esphome#5354)": [
         "tests/config/test_faults_golden.py::test_a_broken_configuration_is_explained_like_this",
@@ -22,6 +23,7 @@ COMPLAINTS = {
     "one bad node does not stop the rest (telegraf#13296, #8632)": [
         "tests/contracts/test_driver_contract.py::test_a_bad_tag_is_bad_and_the_others_go_on",
         "tests/e2e/test_bad_input.py::test_one_bad_device_or_tag_is_named_and_the_others_go_on",
+        "tests/cli/test_check.py::test_a_device_that_is_not_there_does_not_hide_the_others",
     ],
     "never connected over dead data (node-red-contrib-iiot-opcua#240, thingsboard-gateway#389)": [
         "tests/test_complaints.py::test_a_connected_device_whose_data_are_old_is_stale",
@@ -41,13 +43,15 @@ COMPLAINTS = {
     ],
     "Modbus addresses that count from 0 or from 1 (pymodbus#1350, mbpoll#51)": [
         "tests/drivers/test_modbus_options.py::test_a_wire_address_that_looks_like_a_manual_number_draws_a_warning",
+        "tests/cli/test_check.py::test_registers_that_are_not_there_busy_or_implausible_are_named",
     ],
     "certificates that land in rejected (node-opcua#1090)": [
         "tests/drivers/test_opcua_security.py::test_a_rejected_certificate_is_stored_and_moving_it_is_enough_to_trust_it",
         "tests/cli/test_upkeep.py::test_a_server_is_trusted_by_file_or_by_thumbprint",
     ],
     "endpoint names that cannot be resolved (gopcua#494)": [
-        "tests/drivers/test_opcua_driver.py::test_a_name_that_cannot_be_resolved_is_told",
+        "tests/drivers/test_opcua_press.py::test_a_server_that_announces_a_name_nobody_can_resolve_is_read_all_the_same",
+        "tests/cli/test_discover.py::test_an_opc_ua_server_is_told_with_its_security_logins_and_certificate",
     ],
     "no pip and no CDN at run time (thingsboard-gateway#1075, #1532)": [
         "tests/test_complaints.py::test_nothing_is_installed_or_fetched_at_run_time",

@@ -1,6 +1,5 @@
 """`edge-agent check`: the configuration against the plant: every device, tag, certificate, and the broker."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +56,8 @@ def register(app: typer.Typer) -> None:
 
 async def _all(loaded: "Loaded", told: Any) -> "tuple[bool, list[Checked]]":
     """(whether an agent was asked, the devices and the broker last)"""
+    import asyncio
+
     from drivers.registry import Drivers
     from edge_agent import checking
     from edge_agent.cli.reach import held_by

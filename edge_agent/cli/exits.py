@@ -119,7 +119,9 @@ def _of_system(error: OSError) -> Stop:
     if isinstance(error, PermissionError):
         return Stop(ExitCode.NO_PERMISSION, said, hints=["run it as the user that owns the file"])
     if isinstance(error, FileExistsError):
-        return Stop(ExitCode.WILL_NOT_OVERWRITE, said)
+        return Stop(
+            ExitCode.WILL_NOT_OVERWRITE, f"{error.filename} exists already", hints=["another name, or --force"]
+        )
     return Stop(ExitCode.TRY_AGAIN, said)
 
 

@@ -379,3 +379,16 @@ async def test_a_killed_server_is_lost_at_once_and_read_again_after_its_restart(
     assert {reading.quality for reading in found.values()} == {Quality.GOOD}
     await again.close()
     assert not (await (await connect(device(press))).read()).restarted
+
+
+async def test_a_server_that_announces_a_name_nobody_can_resolve_is_read_all_the_same(
+    tmp_path: Path, pki: Path, connect: Callable[..., Any]
+) -> None:
+    """Its endpoints say another name than the address that is typed, over a protected connection too."""
+    async with node_opcua(tmp_path, announce="plc-1.invalid") as elsewhere:
+        protected = {"pki": str(pki), "trust": str(elsewhere.certificate)}
+        for protection in ({}, {"security": protected}):
+            opened = await connect(device(elsewhere, "Status", **protection))
+            found = await latest(opened, bool)
+            assert found["Status"].quality is Quality.GOOD
+            await opened.close()
