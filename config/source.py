@@ -10,7 +10,8 @@ from config.errors import ConfigFaults, Fault, Problem
 LARGEST = 4 << 20
 """Bytes. A configuration of hundreds of machines is a tenth of it."""
 
-_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+"""What ends a line, as YAML has it."""
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 _SECRET_KEY = r"(?:\w+[_-])?(?:pass(?:word|phrase|wd)|secret|token|pwd)"
 _SECRET_KEY_ALONE = re.compile(_SECRET_KEY, re.IGNORECASE)
@@ -53,7 +54,7 @@ class Source:
     def __init__(self, file: str, text: str) -> None:
         self.file = file
         self.text = text
-        self.lines = _BREAK.split(text)
+        self.lines = BREAK.split(text)
         self.parsed = False
         """Once the tree is known it says what to hide; until then anything that looks like a secret is hidden."""
         self._hidden: dict[int, list[tuple[int, int]]] = {}
@@ -171,7 +172,7 @@ def decoded(file: str, data: bytes) -> Source:
 
 
 def _place(before: str) -> Span:
-    lines = _BREAK.split(before)
+    lines = BREAK.split(before)
     return Span(len(lines), len(lines[-1]) + 1, len(lines), len(lines[-1]) + 2)
 
 

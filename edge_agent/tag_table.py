@@ -24,9 +24,11 @@ ORDER = (
     *("scan", "sampling", "queue"),
 )
 """Settings in the order of the columns; others follow by name."""
-INFORM = ("value", "quality", "path")
+INFORM = {"value": "now", "quality": "quality", "path": "path"}
+"""What is told beside a tag → its column. No setting has such a name."""
+_TOLD = tuple(INFORM.values())
 _DECIMALS = ("scale", "offset", "deadband", "target", "lo", "hi", "low", "high")
-_TEXTS = ("node", "reference", "field", "unit", "type", "kind")
+TEXTS = ("node", "reference", "field", "unit", "type", "kind")
 _COMMA = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
@@ -49,11 +51,13 @@ def written(rows: Iterable[Row], delimiter: str, inform: Sequence[Mapping[str, A
     shown = [key for key in INFORM if any(key in one for one in inform)]
     out = io.StringIO()
     table = csv.writer(out, delimiter=delimiter, lineterminator="\r\n")
-    table.writerow([*FIRST, *columns, *shown])
+    table.writerow([*FIRST, *columns, *(INFORM[key] for key in shown)])
     for at, row in enumerate(rows):
         told = inform[at] if inform else {}
         settings = [_cell(key, row.settings.get(key), delimiter) for key in columns]
-        table.writerow([row.device, row.tag, *settings, *(_cell(key, told.get(key), delimiter) for key in shown)])
+        table.writerow(
+            [row.device, row.tag, *settings, *(_cell(INFORM[key], told.get(key), delimiter) for key in shown)]
+        )
     return "\ufeff" + out.getvalue()
 
 
@@ -108,7 +112,7 @@ def _lines(source: Source, delimiter: str, faults: list[Fault]) -> Iterator[list
 def _row(named: Mapping[str, Cell], source: Source, delimiter: str, faults: list[Fault]) -> Row:
     settings: dict[str, Any] = {}
     for key, cell in named.items():
-        if not key or key in (*FIRST, *INFORM) or not cell.text:
+        if not key or key in (*FIRST, *_TOLD) or not cell.text:
             continue
         try:
             settings[key] = _value(key, cell.text)
@@ -124,7 +128,7 @@ def _row(named: Mapping[str, Cell], source: Source, delimiter: str, faults: list
 def _value(key: str, text: str) -> Any:
     if text.startswith(("[", "{", '"')):
         return json.loads(text)
-    if key in _TEXTS:
+    if key in TEXTS:
         return text
     if key in _DECIMALS and _COMMA.fullmatch(text):
         text = text.replace(",", ".")
@@ -137,9 +141,9 @@ def _cell(key: str, value: Any, delimiter: str) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and delimiter == ";" and key in (*_DECIMALS, *INFORM):
+    if isinstance(value, float) and delimiter == ";" and key in (*_DECIMALS, *_TOLD):
         return repr(value).replace(".", ",")  # a spreadsheet that has ; between cells has , in numbers
-    if isinstance(value, str) and not (key in INFORM or _stands(key, value)):
+    if isinstance(value, str) and not (key in _TOLD or _stands(key, value)):
         return json.dumps(value, ensure_ascii=False)
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
 

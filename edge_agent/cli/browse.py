@@ -1,6 +1,5 @@
 """`edge-agent browse`: what a device has, with live values, as a tree, as YAML, or as a spreadsheet."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from edge_agent.cli.exits import ExitCode, Stop
 from edge_agent.cli.ui import Ui
 
 if TYPE_CHECKING:
+    from edge_agent.cli.progress import Progress
     from edge_agent.looking import Way
     from edge_agent.tag_table import Row
 
@@ -75,6 +75,15 @@ def register(app: typer.Typer) -> None:
 
 async def walk(ui: Ui, through: "Way", device: str, path: str, depth: int) -> tuple[list[dict[str, Any]], list[str]]:
     """(what there is, each with its `level` from 0, in the order of a tree; notes about what was left out)"""
+    from edge_agent.cli.progress import Progress
+
+    with Progress(ui, "things seen") as progress:
+        return await _walk(progress, through, device, path, depth)
+
+
+async def _walk(
+    progress: "Progress", through: "Way", device: str, path: str, depth: int
+) -> tuple[list[dict[str, Any]], list[str]]:
     found: list[dict[str, Any]] = []
     notes: list[str] = []
     met: set[str] = set()
@@ -99,25 +108,13 @@ async def walk(ui: Ui, through: "Way", device: str, path: str, depth: int) -> tu
         if len(found) >= MOST:
             notes.append(f"the first {MOST} things are shown: name a PATH, or a smaller --depth")
             break
-        _progress(ui, len(found))
+        progress.step(str(entry["path"]))
         if entry["branch"] and len(waiting) < depth:
             try:
                 await open_level(entry["path"])
             except ValueError as error:
                 notes.append(f"{entry['path']}: {error}")
-    _progress(ui, None)
     return found, notes
-
-
-def _progress(ui: Ui, seen: int | None) -> None:
-    """A line that is written over and taken away at the end; only for a person who watches."""
-    if ui.quiet or not sys.stderr.isatty():
-        return
-    if seen is None:
-        sys.stderr.write("\r\x1b[K")
-    elif seen % 25 == 0:
-        sys.stderr.write(f"\r{seen} things seen")
-    sys.stderr.flush()
 
 
 def rows(device: str, found: list[dict[str, Any]]) -> "list[Row]":

@@ -57,6 +57,8 @@ ANSWERS: dict[str, tuple[list[str], int, set[str]]] = {
     "service uninstall": (["--dry-run"], 0, {"ok", "dry_run", "unit", "text", "commands"}),
     "status": ([], 3, {"ok", "agent", "devices", "machines", "broker", "buffer", "file_changed", "needs_a_person"}),
     "support": ([], 0, {"ok", "file", "contents"}),
+    "tags export": (["tags.csv"], 0, {"ok", "file", "tags"}),
+    "tags import": (["tags.csv"], 0, {"ok", "added", "changed", "skipped", "unchanged", "kept", "diff"}),
     "tail": (["-n", "1"], 0, {"specversion", "id", "type", "source", "data"}),
     "test": ([], 0, {"ok", "passed", "failed", "tests"}),
     "top": (["-n", "1"], 3, {"ok", "agent", "devices", "machines", "broker", "buffer", "needs_a_person"}),
