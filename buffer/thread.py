@@ -29,6 +29,7 @@ class DatabaseThread(Generic[Job]):
         self._serve = serve
         self._failed = failed
         self._jobs: list[Job] = []
+        self._woken = False
         self._awake = threading.Condition()
         self._ending = False
         self._error: BaseException | None = None
@@ -47,6 +48,7 @@ class DatabaseThread(Generic[Job]):
         with self._awake:
             self._jobs.append(job)
             if wake:
+                self._woken = True
                 self._awake.notify()
 
     def end(self) -> None:
@@ -84,9 +86,11 @@ class DatabaseThread(Generic[Job]):
         more = False
         while not self._ending:
             with self._awake:
-                while not self._jobs and not more:
+                while not self._woken and not more:
                     self._awake.wait()
-                jobs, self._jobs = self._jobs, []
+                jobs: list[Job] = []
+                if self._woken:
+                    jobs, self._jobs, self._woken = self._jobs, [], False
             if self._error is None:
                 try:
                     more = self._serve(jobs)

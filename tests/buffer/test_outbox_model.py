@@ -139,7 +139,11 @@ class Model(RuleBasedStateMachine):
     def reject(self, pick: int) -> None:
         self.run(self.learn())
         position, _ = self.rows.pop(pick % len(self.rows))
-        self.run(self.outbox.reject(position, "no"))
+
+        async def reject() -> None:
+            await self.outbox.reject(position, "no")
+
+        self.run(reject())
         self.dead += 1
 
     @rule(lane=lanes, size=st.integers(1, 3000))

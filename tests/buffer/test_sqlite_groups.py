@@ -91,7 +91,7 @@ async def test_the_loop_is_woken_once_for_many_futures() -> None:
     thread = DatabaseThread("test", serve, lambda jobs, error: None)
     futures = [loop.create_future() for _ in range(50)]
     for future in futures:
-        thread.post(future, wake=False)
+        thread.post(future, wake=future is futures[-1])
         future.add_done_callback(lambda _: turns.update([number]))
     number = next(turn)
     thread.start()
