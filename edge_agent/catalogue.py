@@ -73,13 +73,13 @@ RUNNING: dict[str, Page] = {
         "Nothing listens at the device's address",
         "The device answered that no program listens on the port, or the way to it is closed. Is the server "
         "switched on in the PLC (Modbus server, OPC UA server), is it the right port (502, 4840), and does a "
-        "firewall forbid it? Of a serial line: the port is not there, is used by another program, or may not be "
-        "opened by the agent's user.",
+        "firewall forbid it? edge-agent discover HOST tells what answers there. Of a serial line: the port is not "
+        "there, is used by another program, or may not be opened by the agent's user.",
     ),
     "C502": Page(
         "The device does not answer in time",
         "Nothing came back within the device's timeout: it is switched off, unplugged, busy, or at another "
-        "address. Try ping from this PC; make timeout longer for a slow device.",
+        "address. Try ping from this PC and edge-agent discover HOST; make timeout longer for a slow device.",
     ),
     "C503": Page(
         "The name of the device cannot be resolved",
@@ -115,9 +115,9 @@ RUNNING: dict[str, Page] = {
     ),
     "C512": Page(
         "The server does not trust the agent, or offers other security",
-        "Move the agent's certificate from rejected to trusted in the server's configuration; edge-agent cert "
-        "show says which file it is. Or the server does not offer the policy and mode of the configuration: "
-        "enable it there, or write one that it offers.",
+        "Move the agent's certificate from rejected to trusted in the server's configuration; edge-agent cert show "
+        "says which file it is. Or the server does not offer the policy and mode of the configuration: enable it "
+        "there, or write one that edge-agent discover HOST shows.",
     ),
     "C513": Page(
         "The device refused the login",
@@ -128,7 +128,7 @@ RUNNING: dict[str, Page] = {
         "The PLC has no such node",
         "The tag's node is not in the server: a misspelt name, or a program was downloaded in which it is called "
         "something else. Names near to it follow in the tag's reason. The tag is BAD, the others go on, and it is "
-        "live within seconds of the node being there.",
+        "live within seconds of the node being there. edge-agent browse DEVICE shows what the server has.",
     ),
     "C522": Page(
         "The namespaces moved",
@@ -143,10 +143,10 @@ RUNNING: dict[str, Page] = {
     ),
     "C531": Page(
         "The Modbus unit does not answer",
-        "The connection works but this unit gives no answer: a wrong unit number, or the device behind the "
-        "gateway is off. Units 0, 1 and 255 are worth a try for a device without a gateway. If no unit of a serial "
-        "line answers: baud, parity and stop_bits in url, the two wires of RS-485 exchanged, or tcp:// where the "
-        "converter speaks rtu+tcp://.",
+        "The connection works but this unit gives no answer: a wrong unit number, or the device behind the gateway "
+        "is off. edge-agent discover HOST --units 0-32,255 shows which units answer; a device without a gateway "
+        "has mostly 0, 1 or 255. If no unit of a serial line answers: baud, parity and stop_bits in url, the two "
+        "wires of RS-485 exchanged, or tcp:// where the converter speaks rtu+tcp://.",
     ),
     "C532": Page(
         "The Modbus device has no such register",
@@ -185,8 +185,8 @@ RUNNING: dict[str, Page] = {
     "S702": Page(
         "There is no room for events",
         "The disk, or buffer.max_size, is full. What was dropped is declared by data.loss events: from, to, how "
-        "many. Make room on the disk, see why the broker does not take the events, or allow more with "
-        "buffer.max_size.",
+        "many. edge-agent buffer stats shows what waits. Make room on the disk, see why the broker does not take "
+        "the events, or allow more with buffer.max_size.",
     ),
     "S703": Page(
         "The clock jumped",

@@ -46,6 +46,12 @@ def test_every_link_between_documents_leads_to_a_file(repository):
     assert dead == []
 
 
+def test_the_index_names_every_page(repository):
+    index = (repository / "docs/README.md").read_text(encoding="utf-8")
+    pages = [page.relative_to(repository / "docs") for page in tracked(repository, "docs/*.md")]
+    assert [str(page) for page in pages if f"({page})" not in index and page.name != "README.md"] == []
+
+
 def test_the_configuration_in_the_readme_is_sound(repository, tmp_path):
     (block,) = re.findall(r"^```yaml\n(.*?)^```", (repository / "README.md").read_text(encoding="utf-8"), re.M | re.S)
     file = tmp_path / "edge-agent.yaml"
@@ -56,6 +62,13 @@ def test_the_configuration_in_the_readme_is_sound(repository, tmp_path):
         assert read(file).warnings == ()
     except ConfigFaults as broken:
         pytest.fail("\n".join(fault.render() for fault in broken.faults))
+
+
+def test_every_make_target_in_a_block_is_one(repository):
+    targets = set(re.findall(r"^([a-z]+):", (repository / "Makefile").read_text(encoding="utf-8"), re.M))
+    for page in tracked(repository, "*.md"):
+        block = "".join(re.findall(r"^```\w*\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S))
+        assert set(re.findall(r"^make ([a-z]+)", block, re.M)) <= targets, page
 
 
 def test_no_file_names_a_package_registry(repository):

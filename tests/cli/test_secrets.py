@@ -137,7 +137,16 @@ def test_no_output_log_or_bundle_shows_a_secret(planted: Planted, edge_agent: Ca
         for form in ("text", "json"):
             shown = edge_agent("config", "show", "-o", form)
             unseen(shown.stdout + shown.stderr, f"config show -o {form}")
-    for arguments in (["doctor"], ["service", "install", "--dry-run"], ["cert", "show"], ["once", "-v"]):
+    for arguments in (
+        ["doctor"],
+        ["service", "install", "--dry-run"],
+        ["cert", "show"],
+        ["once", "-v"],
+        ["check", "-v"],
+        ["check", "-o", "json"],
+        ["read", "press-2", "-v"],
+        ["explain", "C513"],
+    ):
         unseen(planted.run(*arguments), " ".join(arguments))
     planted.write()
     log = planted.folder / "agent.log"
