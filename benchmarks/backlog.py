@@ -118,8 +118,64 @@ async def _life(file: Path, waiting: str) -> AsyncIterator[Figure]:
         yield Figure("e", f"SIGTERM to exit {code}, {waiting}", time.perf_counter() - began, "s")
 
 
+_PLANT = """\
+version: 1
+agent: {{id: bench}}
+site: {{enterprise: acme, site: bench, area: hall}}
+mqtt: {{url: "mqtt://127.0.0.1:{port}"}}
+http: false
+buffer: {{path: buffer.db, commit_interval: {interval}}}
+machines:
+"""
+_PRESS = """\
+  press-{number}:
+    line: line1
+    state: {{from: status, map: {{2: running, 8: fault}}}}
+    counters: {{main: {{total: total, max_rate: 100/s}}}}
+    device:
+      driver: simulated
+      scan: 500ms
+      tags:
+        status: {{kind: {kind}, values: [2, 2, 2, 8], every: 30s, value: 2}}
+        total: {{kind: counter, rate: {rate}}}
+"""
+
+
 async def wear() -> AsyncIterator[Figure]:
-    """Bytes that reach the disk per event, by how many share a transaction."""
+    """Bytes that reach the disk: by appends of so many events, and by agents that are idle or busy."""
+    async for figure in _appended():
+        yield figure
+    for machines in (1, 10, 50):
+        written, _ = await _plant(machines, "constant", "0.000001/s", "0s")
+        yield Figure("f", f"written, {machines} idle machines", written * 60 * 24 / (1 << 20), "MiB/day")
+        for interval in ("0s", "1s"):
+            written, events = await _plant(machines, "cycle", "0.5/s", interval)
+            yield Figure(
+                "f",
+                f"written, {machines} machines at work, commit_interval {interval}",
+                written * 60 * 24 / (1 << 20),
+                "MiB/day",
+                f"{written / events:,.0f} bytes for each of {events} events a minute",
+            )
+
+
+async def _plant(machines: int, kind: str, rate: str, interval: str) -> tuple[int, int]:
+    """Bytes written and events stored in a minute."""
+    with TemporaryDirectory(dir=Path.cwd()) as name:
+        file = Path(name) / "edge-agent.yaml"
+        presses = [_PRESS.format(number=n, kind=kind, rate=rate) for n in range(1, machines + 1)]
+        file.write_text(_PLANT.format(port=free_port(), interval=interval) + "".join(presses))
+        async with agent(file) as process:
+            await asyncio.sleep(10)  # noqa: TID251 - it has started
+            before = (await process.until(lambda _: True))["buffer"]
+            await asyncio.sleep(60)  # noqa: TID251 - the measured minute
+            after = (await process.until(lambda _: True))["buffer"]
+            await process.terminate()
+    return after["written_bytes"] - before["written_bytes"], after["stored"] - before["stored"]
+
+
+async def _appended() -> AsyncIterator[Figure]:
+    """By how many events share a transaction."""
     for together, turns in ((1, 2000), (10, 500), (100, 100), (500, 40)):
         with TemporaryDirectory(dir=Path.cwd()) as name:
             filling = Filling(Path(name) / "buffer.db")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sqlite_utils import Database
 from typer.testing import Result
 
 from edge_agent.cli.exits import ExitCode
@@ -53,8 +54,14 @@ def test_the_buffer_of_a_running_agent_and_of_a_stopped_one(
     assert {json.loads(line)["specversion"] for line in lines.read_text("utf-8").splitlines()} == {"1.0"}
     with sqlite3.connect(table) as db:
         (count,) = db.execute("SELECT count(*) FROM events WHERE json_valid(data) AND state = 'waiting'").fetchone()
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("delete",)  # one file, readable where it lies
     db.close()
     assert count == rows
+    opened = Database(table)
+    assert opened.table_names() == ["events"]
+    assert opened["events"].count == rows
+    assert json.loads(next(iter(opened["events"].rows))["data"])
+    opened.close()
     assert told(edge_agent("buffer", "verify", file, "-o", "json"))["messages"] == rows
     assert waiting(edge_agent, file) == rows
 
