@@ -24,6 +24,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -272,7 +273,7 @@ class Keeper:
         fill = self._space.fill(ledger.file)
         self._crowded = fill >= CROWDED and ledger.keeps
         waiting = sum(write.work.size for write in self._held)
-        return Room(fill, self._space.limit, waiting, self._crowded, self._space.by_disk)
+        return Room(fill, self._space.limit, waiting, ledger.keeps, self._space.by_disk)
 
     def depth(self) -> Depth:
         return self.ledger.depth(self._space.limit)._replace(written=wear.written())
@@ -391,24 +392,21 @@ class Keeper:
             return True
         if self._space.follow(ledger.file):
             return True
-        pruned = 0
-
-        def prune() -> None:
-            nonlocal pruned
-            pruned = ledger.prune(None, SLICE_ROWS)
-
-        if self._try(prune) and pruned:
+        # A removal goes through the log too, which may be too short for a large one.
+        if ledger.keeps and any(self._try(partial(ledger.prune, None, rows)) for rows in (SLICE_ROWS, 50, 5)):
             return True
         if ledger.acked and self._try(lambda: ledger.store((), keep_sent=False)):
             return True
-        if not self._space.give_up_ballast():
-            return False
-        # First of all what it made free goes to the pages that the log holds for the end of the file.
-        self._checkpoint()
-        return True
+        return self._space.give_up_ballast()
 
     def _checkpoint(self) -> bool:
-        done = self._try(self.ledger.checkpoint)
+        """Whether the log could be moved into the file. On a full disk the ballast is for that first of all, and the
+        database stops to grow: the log may be long enough to take much more than the file then could."""
+        ledger = self.ledger
+        done = self._try(ledger.checkpoint)
+        if not done and self._error is None:
+            self._space.follow(ledger.file)
+            done = self._space.give_up_ballast() and self._try(ledger.checkpoint)
         self._stuck = not done
         return done
 
@@ -445,7 +443,10 @@ class Keeper:
         self._counting = self.ledger.count()
 
     def _prune_for_room(self) -> None:
-        self._crowded = self.ledger.prune(None, SLICE_ROWS) > 0 and self.room().kept
+        if self.ledger.prune(None, SLICE_ROWS):
+            self.room()
+        else:
+            self._crowded = False
 
     def _is_large(self) -> bool:
         file = self.ledger.file

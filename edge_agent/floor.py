@@ -70,6 +70,7 @@ class Floor:
         self._states: dict[str, State] = {}
         self._positions: dict[str, str] = {}
         """Device → up to where its ring was fed."""
+        self._stretch = 1
         self._due = DueTimes()
         self._by_device = _by_device(self.machines.values())
 
@@ -129,6 +130,7 @@ class Floor:
         self.machines = {machine.name: machine for machine in machines}
         self._by_device = _by_device(machines)
         await self._commit([*gone, *going_on, *begun], now)
+        self.stretch(self._stretch)
         for machine, _ in gone:
             del self._states[machine.name], self._encoders[machine.name]
 
@@ -247,6 +249,12 @@ class Floor:
             messages = [self._agent_message(lost, self._clock.now(), None)]
         await self._outbox.reject(position, reason, messages)
         self._tell(messages)
+
+    def stretch(self, factor: int) -> None:
+        """Sample at intervals that are so many times as long, from the next of each set on."""
+        self._stretch = factor
+        for name, machine in self.machines.items():
+            self._states[name] = machine.stretched(self._states[name], factor)
 
     async def store(self, *data: Data) -> None:
         """Commit every machine's state as it stands, so that a gap would begin at its last sample; with `data` as

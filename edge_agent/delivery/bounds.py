@@ -1,6 +1,7 @@
 """Keeps the outbox inside its bounds: what is given up, in which order, and that it is declared.
 
-Priorities: confirmed messages go first (the outbox does that by itself), then, from `SHED_ABOVE` on, waiting
+Priorities: confirmed messages go first (the outbox does that by itself). From `SPARE_ABOVE` on sample sets with an
+interval are sampled more seldom, so that there is less to give up. Then, from `SHED_ABOVE` on, go waiting
 measurements, then health but not its declarations; from `DROP_ABOVE` on production too, if the policy is
 `drop_oldest`. With `stop_reading` production is never given up: when nothing else is left appends wait, and with them
 the reading of devices. A declaration and what it declares are one transaction. It is an upper bound: a message that
@@ -17,10 +18,13 @@ from edge_agent.floor import Floor
 
 log = logging.getLogger(__name__)
 
+SPARE_ABOVE = 0.7
 SHED_ABOVE = 0.85
 DROP_ABOVE = 0.95
 ROOM_AGAIN = 0.8
 """Shares of the room."""
+STRETCH = 5
+"""So many times as long are the intervals of sample sets from `SPARE_ABOVE` on, until it is less by a tenth."""
 LOOK_EVERY = 10
 TURN = 0.1
 """Seconds of a turn. Each sees whether appends wait for room, and so many later the fill is asked for."""
@@ -45,6 +49,7 @@ class Bounds:
         self._options = options
         self._began = clock.now()
         self._short = False
+        self._sparing = False
         self._unreadable = False
 
     async def run(self) -> None:
@@ -82,6 +87,14 @@ class Bounds:
                 break
             given += done
         self._say(given, room.fill)
+        self._spare(room)
+
+    def _spare(self, room: Room) -> None:
+        sparing = not room.kept and room.fill >= (SPARE_ABOVE * 0.9 if self._sparing else SPARE_ABOVE)
+        if sparing != self._sparing:
+            self._sparing = sparing
+            log.info("the buffer fills: %s", "sampling more seldom" if sparing else "sampling as configured again")
+            self._floor.stretch(STRETCH if sparing else 1)
 
     async def _give_up_oldest(self, room: Room, full: bool) -> int:
         """One step; how many messages went. What waits for room needs all of it at once, so then a lane that does not

@@ -76,6 +76,9 @@ class Machine(Protocol):
 
     def tick(self, state: State, now: Instant) -> Outcome: ...
 
+    def stretched(self, state: State, factor: int) -> State:
+        """With intervals of sample sets that are so many times as long, from the next on; until told otherwise."""
+
     def dump(self, state: State) -> bytes:
         """The state for the outbox, with the time of the last good sample."""
 

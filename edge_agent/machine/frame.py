@@ -98,6 +98,7 @@ class Frame:
             self.mode,
             self.parts,
             self.causes,
+            was.stretch,
         )
         store = out.store or self.gaps is not was.gaps
         rows = {} if self.archive is was.archive else {"archive": dump_archive(self.archive, self.now)}

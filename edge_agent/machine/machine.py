@@ -89,6 +89,9 @@ class Machine:
             self._given = with_calendar(self._plan, calendar), calendar
         return self._given[0]
 
+    def stretched(self, state: State, factor: int) -> State:
+        return state._replace(stretch=factor)
+
     def dump(self, state: State) -> bytes:
         return saving.dump(state, self._plan.fingerprints, self._team.parts)
 

@@ -111,12 +111,19 @@ def _outside(
 
 
 def interval(
-    plan: SetPlan, state: SetState, devices: Mapping[str, Device], lost: Iterable[str], at: Instant, out: Out
+    plan: SetPlan,
+    state: SetState,
+    devices: Mapping[str, Device],
+    lost: Iterable[str],
+    at: Instant,
+    out: Out,
+    stretch: int = 1,
 ) -> SetState:
-    """The interval event due at `at`. Nothing is said of a device that is lost; with none left the timer rests."""
+    """The interval event due at `at`; the next is due after `stretch` intervals. Nothing is said of a device that is
+    lost; with none left the timer rests."""
     gone = frozenset(lost)
-    every = plan.options.every
-    assert every is not None
+    assert plan.options.every is not None
+    every = plan.options.every * stretch
     if plan.options.statistics:
         return _reduced(plan, state, every, at, out)
     known = {device: devices[device].last for device in plan.tags if device in devices and device not in gone}

@@ -21,7 +21,8 @@ class MachineState(NamedTuple):
     counters that are not configured now. `warned`: code and kind → (monotonic µs, held back since). `wake`: the
     first timer, monotonic µs. `ctx`: the context on every event; `earlier`: what it was, newest first.
     `order_totals`: what the open order run has got. `archive`: stored as a row of its own. `mode`: as the MOM set
-    it. `parts`: the state of each part, by its name. `causes`: recent alarms that may be why the machine stands."""
+    it. `parts`: the state of each part, by its name. `causes`: recent alarms that may be why the machine stands.
+    `stretch`: the intervals of sample sets are so many times as long while the buffer is nearly full; not stored."""
 
     at: Instant
     seq_p: int = 1
@@ -44,3 +45,4 @@ class MachineState(NamedTuple):
     mode: str | None = None
     parts: Mapping[str, Any] = {}
     causes: tuple[Cause, ...] = ()
+    stretch: int = 1

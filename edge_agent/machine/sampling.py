@@ -32,7 +32,8 @@ class Sampling(Watching):
 
     def interval(self, index: int, at: Instant) -> None:
         states = self.sets
-        new = measurements.interval(self.set_plans[index], states[index], self.devices, self.gaps, at, self.out)
+        plan, stretch = self.set_plans[index], self.was.stretch
+        new = measurements.interval(plan, states[index], self.devices, self.gaps, at, self.out, stretch)
         if new is not states[index]:
             self.sets = (*states[:index], new, *states[index + 1 :])
 
