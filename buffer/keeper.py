@@ -348,7 +348,9 @@ class Keeper:
         if not self._flush or self._held or self._error is not None:
             return
         self._flush = False
-        self._try(lambda: self.ledger.store(()))
+        while not self._try(lambda: self.ledger.store(())):
+            if self._error is not None or not self._make_room():
+                return
 
     def _try(self, action: Callable[[], object]) -> bool:
         """Do it if the disk lets us; what it would have done is still due otherwise."""

@@ -2,9 +2,9 @@
 
 The limit follows the free space, so that the database stops before the disk does. Should others fill the disk all the
 same, not even a deletion can be committed, since it too goes through the write-ahead log: for that there is the
-ballast (`<database>.ballast`), real bytes that are given up then and taken again when there is room. Half of it is
-for the log, and for the pages that the log holds for the end of the file, which are never more than the ballast (see
-`log_limit`): else the log could not be emptied on a full disk.
+ballast (`<database>.ballast`), real bytes that are given up then and taken again when there is room. Until then the
+database does not grow: what the ballast made free is for the log alone, and for the pages that the log holds for the
+end of the file, which are never more than that (see `log_limit`): else the log could not be emptied on a full disk.
 """
 
 import os
@@ -55,8 +55,8 @@ class Space:
         whether it may be larger than before."""
         self._take_ballast()
         size, free, before = file.size(), self._free(), self.limit
-        kept = _reserve(size + free) if self._ballast_there() else self._held // 2
-        wanted = min(self._max_size, size + max(free - self._overhang(size) - kept, 0))
+        growth = free - self._overhang(size) - _reserve(size + free) if self._ballast_there() else 0
+        wanted = min(self._max_size, size + max(growth, 0))
         if wanted != before:
             self.limit = file.limit(wanted)
         return before < self.limit

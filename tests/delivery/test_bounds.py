@@ -17,7 +17,7 @@ from config.load import load
 from config.model import Buffer
 from drivers.registry import Drivers
 from edge_agent.clock import Instant, SystemClock
-from edge_agent.delivery.bounds import COUNTS, Bounds
+from edge_agent.delivery.bounds import COUNTS, STRETCH, Bounds
 from edge_agent.delivery.retained import Retained
 from edge_agent.events.types import AgentStarted
 from edge_agent.floor import Floor
@@ -117,6 +117,22 @@ async def test_nothing_is_given_up_while_there_is_room(tmp_path: Path) -> None:
         await filled.append(Lane.MEASUREMENT, 50)
         await filled.bounds.make_room()
         assert await filled.losses() == []
+
+
+async def test_from_seventy_percent_on_less_is_sampled_until_there_is_room_again(tmp_path: Path) -> None:
+    async with filling(tmp_path) as filled:
+        while await filled.fill() < 0.7:
+            await filled.bounds.make_room()
+            assert filled.floor._stretch == 1
+            await filled.append(Lane.PRODUCTION, 5)
+        await filled.bounds.make_room()
+        assert filled.floor._stretch == STRETCH
+        assert await filled.losses() == []
+        rows = await filled.outbox.next_batch(1000, lane=Lane.PRODUCTION)
+        await filled.outbox.ack([stored.position for stored in rows])
+        await filled.append(Lane.PRODUCTION)  # with it the confirmations are committed: what is kept may go
+        await filled.bounds.make_room()
+        assert filled.floor._stretch == 1
 
 
 async def test_measurements_go_before_production_and_are_declared(tmp_path: Path) -> None:

@@ -68,6 +68,20 @@ def test_a_change_within_the_deadband_is_no_event_however_often_it_comes():
     assert [round(event["values"]["a"], 1) for event in events] == [1.0, 1.6, 2.2]
 
 
+def test_intervals_are_stretched_from_the_next_on_and_back_again():
+    one = machine(config({"measurements": {"zone": {"tags": ["a"], "every": "2s"}}}, TAGS))
+    state, times = one.initial(Instant(START, 0)).state, []
+    for second in range(30):
+        at = second * SECOND
+        if second in (5, 20):
+            state = one.stretched(state, 5 if second == 5 else 1)
+        outcome = one.step(state, Batch("press", [Reading("a", float(second))]), Instant(START + at, at))
+        state = outcome.state
+        times += [second for event in outcome.events if event.data.TYPE == "measurement.sampled"]
+
+    assert times == [0, 2, 4, 6, 16, 26, 28]
+
+
 def test_a_bad_value_is_named_and_absent():
     events = steps(
         {"tags": ["a", "b"], "on": "change"},
