@@ -45,7 +45,7 @@ machines:
       driver: modbus
       url: tcp://127.0.0.1:{plc}
       unit: 1
-      scan: 20ms
+      scan: 50ms
       timeout: 2s
       backoff: {{initial: 10ms, max: 100ms}}
       tags:
@@ -162,8 +162,8 @@ class Line:
         return int(self.mom.ask(query, self.machine)[0][0])
 
     async def storm(self, agent: AgentProcess, kills: int) -> None:
-        """Start and kill while the PLC works: a life ends at any moment up to twice what a start takes now."""
-        longest = 2 * await self._start_takes(agent)
+        """Start and kill while the PLC works: a life ends at any moment up to 1.3 times what a start takes now."""
+        longest = 1.3 * await self._start_takes(agent)
         self._over.clear()
         work = asyncio.create_task(self._work())
         try:

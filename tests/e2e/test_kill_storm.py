@@ -24,7 +24,7 @@ from tests.servers_mqtt import Sink, mosquitto
 pytestmark = [pytest.mark.needs("mosquitto", "node"), pytest.mark.torture]
 KILLS = int(os.environ.get("EDGE_AGENT_KILLS", "40"))
 LONG = "EDGE_AGENT_KILLS" in os.environ
-LINES = 8 if LONG else 1
+LINES = 10 if LONG else 1
 ROUND = 200
 """Kills of a line between two judgements."""
 FULL_IN = 50
@@ -47,6 +47,8 @@ async def live_and_die(line: Line, kills: int) -> None:
                 sys.stdout.flush()
     finally:
         await forked.close()
+        if full.running:
+            await full.kill()
 
 
 async def deliver_for_ever(sink: Sink, lines: dict[int, Line]) -> None:
