@@ -17,9 +17,11 @@ from tests.mom_database import MomDatabase
 from tests.reconcile import check_numbers, check_order
 from tests.servers_mqtt import Sink, mosquitto
 
-MINUTES = float(os.environ.get("EDGE_AGENT_SOAK_MINUTES", "0.15"))
+MINUTES = float(os.environ.get("EDGE_AGENT_SOAK_MINUTES", "0.1"))
 LONG = MINUTES >= 5
 MACHINES = 20
+LATE = 180
+"""Seconds by which a receiver on a busy machine may be behind."""
 _CONFIG = """\
 version: 1
 agent: {{id: soak}}
@@ -84,7 +86,7 @@ async def test_memory_threads_and_files_stay_as_they_are_and_every_event_arrives
             assert await agent.terminate(30) == 0
         finally:
             await agent.kill()
-        await sink.wait_for(lambda messages: any(b"agent.stopped" in m.payload for m in messages), 30)
+        await sink.wait_for(lambda messages: any(b"agent.stopped" in m.payload for m in messages), LATE)
         mom.take((message.topic, message.payload) for message in sink.taken())
     check_order(mom)
     assert check_numbers(mom) == 0

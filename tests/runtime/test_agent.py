@@ -42,6 +42,8 @@ class Running:
     def __init__(self, agent: Agent, messages: list[Message]) -> None:
         self.agent = agent
         self.messages = messages
+        self.committed: list[int] = []
+        """When each was, monotonic µs."""
         self.stop = asyncio.Event()
         self.starts = 0
         self.task: asyncio.Task[None]
@@ -71,6 +73,7 @@ async def running(
 
     def observe(new: Sequence[Message]) -> None:
         messages.extend(new)
+        run.committed.extend([SystemClock().now().mono] * len(new))
 
     run = Running(Agent(load(file, Drivers().options()), observers=[observe], buffer=buffer, **agent), messages)
     run.task = asyncio.create_task(run.agent.run(run.stop, run.started))

@@ -22,10 +22,8 @@ JUMPS = int(os.environ.get("EDGE_AGENT_CLOCK_JUMPS", "6"))
 HOUR: Final = 3600 * SECOND
 YEAR: Final = 365 * 24 * HOUR
 TO_1970: Final = -(1 << 60)
-STANDS: Final = 0.2
-"""Seconds for which the simulated press keeps a state."""
-LATE: Final = 2.0
-"""Seconds by which a busy machine may read late."""
+LATE: Final = 20.0
+"""Seconds: no state stands so long, however late a busy machine reads; every jump is longer."""
 
 
 class Jumping(SystemClock):
@@ -72,11 +70,10 @@ async def test_a_clock_that_jumps_during_an_outage_changes_no_duration_and_no_or
     check_order(mom)
     assert check_numbers(mom) == 0
     durations = [event["data"]["prev_duration_s"] for event in mom.events("state.changed")[1:]]
-    wrong = [seconds for seconds in durations if not -0.05 < seconds - STANDS < LATE]
+    wrong = [seconds for seconds in durations if not 0 <= seconds < LATE]
     assert not wrong, f"{len(wrong)} of {len(durations)} durations: {wrong[:10]}"
-    offsets = [round(event["data"]["offset_s"]) for event in mom.events("agent.clock_adjusted")]
-    sys.stdout.write(
-        f"{len(offsets)} jumps, {len(durations)} durations, the worst off by "
-        f"{max(abs(seconds - STANDS) for seconds in durations):.3f} s\n"
-    )
+    changed = [at for at, message in zip(run.committed, run.messages, strict=True) if message.type == "state.changed"]
+    apart = sum(durations) - (changed[len(durations)] - changed[0]) / SECOND
+    sys.stdout.write(f"{JUMPS} jumps, {len(durations)} durations, together {apart:+.3f} s from what has passed\n")
+    assert abs(apart) < LATE / 4
     mom.close()
