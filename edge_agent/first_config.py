@@ -156,9 +156,12 @@ def _counters(chosen: Chosen) -> Iterator[str]:
     yield f"      main: {{{', '.join(parts)}, max_rate: 5/s}}      # more parts than this are not believed"
 
 
-def opcua(url: str, security: Mapping[str, Any] | None) -> list[str]:
-    """The lines of a device. `security`: policy and mode; None for a connection without."""
+def opcua(url: str, security: Mapping[str, Any] | None, identity: Mapping[str, Any] | None = None) -> list[str]:
+    """The lines of a device. `security`: policy and mode; None for a connection without. `identity`: who logs in,
+    None for anybody."""
     lines = ["driver: opcua", f"url: {json.dumps(url, ensure_ascii=False)}"]
+    if identity is not None:
+        lines.append(f"identity: {flow(identity)}")
     if security is None:
         return [
             *lines,

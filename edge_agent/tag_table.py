@@ -30,7 +30,7 @@ _TOLD = tuple(INFORM.values())
 _DECIMALS = ("scale", "offset", "deadband", "target", "lo", "hi", "low", "high")
 TEXTS = ("node", "reference", "field", "unit", "type", "kind")
 _COMMA = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 _WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
 
 
@@ -165,13 +165,21 @@ def yaml_line(name: str, settings: Mapping[str, Any]) -> str:
 def flow(value: Any) -> str:
     """A value as it stands within braces."""
     if isinstance(value, str):
-        plain = _PLAIN.fullmatch(value) and value.lower() not in _WORDS
+        plain = _PLAIN.fullmatch(value) and value.lower() not in _WORDS and _is_text(value)
         return value if plain else "'" + value.replace("'", "''") + "'" if value.isprintable() else json.dumps(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(flow, value))}]"
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{key}: {flow(part)}' for key, part in value.items())}}}"
     return json.dumps(value)
+
+
+def _is_text(value: str) -> bool:
+    """Whether YAML reads it as text as it stands."""
+    try:
+        return core(value) == value
+    except Problem:
+        return False
 
 
 def names(found: Iterable[str]) -> list[str]:

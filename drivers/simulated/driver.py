@@ -1,12 +1,14 @@
 """The driver of simulated devices: connect, read, close and nothing more."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from config.units import duration_text, rate_text
 from drivers.base import Batch, Micros
 from drivers.errors import ConnectionLost
 from drivers.looking import Entry, Listing, Looked, NoSuchPath
-from drivers.simulated.options import SimulatedDevice
+from drivers.simulated.options import SimulatedDevice, SimulatedTag
 from drivers.simulated.signals import reading
 from drivers.ticker import Ticker
 
@@ -53,7 +55,7 @@ class SimulatedDriver:
                     one.reading.tag,
                     branch=False,
                     reading=one.reading,
-                    tag=self._options.tags[one.reading.tag].model_dump(exclude_unset=True, mode="json"),
+                    tag=_written(self._options.tags[one.reading.tag]),
                     note=one.native,
                 )
                 for one in looked
@@ -73,3 +75,12 @@ class SimulatedDriver:
 
 def _now() -> Micros:
     return int(asyncio.get_running_loop().time() * 1_000_000)
+
+
+_UNITS: Mapping[str, Callable[[Any], str]] = {"every": duration_text, "scan": duration_text, "rate": rate_text}
+
+
+def _written(tag: SimulatedTag) -> dict[str, Any]:
+    """The tag as it stands in a configuration."""
+    given = tag.model_dump(exclude_unset=True, mode="json")
+    return {key: _UNITS[key](value) if key in _UNITS else value for key, value in given.items()}

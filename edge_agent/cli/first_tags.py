@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edge_agent.cli.exits import ExitCode, Stop
 from edge_agent.cli.loading import report
+from edge_agent.cli.reach import not_held
 from edge_agent.cli.ui import Ui
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ LIMIT = 4.0
 """Seconds for one answer of an OPC UA server."""
 _POLICIES = ("Basic256Sha256", "Aes256_Sha256_RsaPss", "Aes128_Sha256_RsaOaep")
 """In the order in which they are chosen."""
+PASSWORD = "OPCUA_PASSWORD"
+"""The environment variable that holds the password of --user."""
 _DEFAULT = {"policy": "Basic256Sha256", "mode": "SignAndEncrypt"}
 
 
@@ -60,6 +63,7 @@ class Wanted(NamedTuple):
     only: str
     insecure: bool
     offline: bool
+    user: str | None = None
 
     @property
     def url(self) -> str:
@@ -76,16 +80,19 @@ def device(ui: Ui, target: Path, wanted: Wanted) -> Device:
     from edge_agent.first_config import modbus, opcua
 
     url = wanted.url
+    if not wanted.offline and (wanted.opcua is not None or wanted.tags is None):
+        not_held(ui, url)
     pki = target.parent / "data" / "pki"
     offer = Offer(_DEFAULT, True) if wanted.opcua is None or wanted.offline else _offered(ui, url)
     security = None if wanted.insecure else offer.security
+    options = _options(security, pki, wanted.user)
     values: dict[str, Any] = {}
     table = None
     if wanted.tags is not None:
         rows, table = _of_file(ui, wanted.tags)
         rows = [row for row in rows if wanted.only.casefold() in row.tag.casefold()]
     else:
-        rows, values = _of_device(ui, wanted, None if offer.open else _options(security, pki))
+        rows, values = _of_device(ui, wanted, {} if offer.open and wanted.user is None else options)
     if not rows:
         raise Stop(ExitCode.PROBLEM, "nothing there can be a tag", hints=["look elsewhere with --below PATH"])
     if len(rows) > MOST_TAGS:
@@ -99,8 +106,8 @@ def device(ui: Ui, target: Path, wanted: Wanted) -> Device:
     if security is None and not wanted.insecure:
         ui.warn("the server offers no connection that protects: everyone on the network can read it and forge")
     elif security is not None and not wanted.offline:
-        _try(ui, url, _options(security, pki))
-    return Device(url, opcua(url, security), rows, values, table)
+        _try(ui, url, options)
+    return Device(url, opcua(url, security, identity(wanted.user)), rows, values, table)
 
 
 class Offer(NamedTuple):
@@ -110,23 +117,37 @@ class Offer(NamedTuple):
     open: bool
 
 
-def _options(security: Mapping[str, str] | None, pki: Path) -> dict[str, Any]:
-    return {"security": {**(security or _DEFAULT), "pki": str(pki)}}
+def identity(user: str | None) -> dict[str, Any] | None:
+    """Who logs in; the password is never written."""
+    return None if user is None else {"username": user, "password": {"env": PASSWORD}}
 
 
-def _of_device(ui: Ui, wanted: Wanted, protected: Mapping[str, Any] | None) -> "tuple[list[Row], dict[str, Any]]":
-    """(the tags, their values by name). `protected`: settings for a server that shows strangers nothing."""
+def _options(security: Mapping[str, str] | None, pki: Path, user: str | None) -> dict[str, Any]:
+    """The settings of the connection that the file will have."""
+    given = {} if user is None else {"identity": identity(user)}
+    if security is None:
+        return {"security": "none", "insecure": True, **given}
+    return {"security": {**security, "pki": str(pki)}, **given}
+
+
+def _of_device(ui: Ui, wanted: Wanted, options: Mapping[str, Any]) -> "tuple[list[Row], dict[str, Any]]":
+    """(the tags, their values by name). `options`: settings for a server that shows strangers nothing."""
     from edge_agent.cli.browse import rows, walk
-    from edge_agent.cli.reach import alone, look, of_address, way
+    from edge_agent.cli.reach import look, of_address, way
 
-    unit = None if wanted.opcua is not None else wanted.unit
-    aim = alone(ui, wanted.url, of_address(wanted.url, unit, **(protected or {})))
+    device = of_address(wanted.url, None if wanted.opcua is not None else wanted.unit, **options)
 
     async def run() -> tuple[list[dict[str, Any]], list[str]]:
-        async with way(aim.devices, aim.loaded) as through:
-            return await walk(ui, through, aim.device, wanted.below, DEPTH)
+        async with way({wanted.url: device}, None) as through:
+            return await walk(ui, through, wanted.url, wanted.below, DEPTH)
 
-    found, notes = look(ui, run)
+    try:
+        found, notes = look(ui, run)
+    except Stop as stop:
+        hints = [f"{hint} --pki {options['security']['pki']}, then init again" for hint in _trust(stop)]
+        raise Stop(
+            stop.code, stop.message, hints=[*stop.hints, *hints], fault=stop.fault, native=stop.native
+        ) from None
     for note in notes:
         ui.note(f"   {note}")
     only = wanted.only.casefold()
@@ -205,5 +226,13 @@ def _try(ui: Ui, url: str, protected: Mapping[str, Any]) -> None:
         look(ui, run)
     except Stop as stop:
         ui.warn(f"{stop.fault} {stop.message}")
-        if found := re.search(r"SHA-1 ([0-9A-F]{8})", stop.message):
-            ui.note(f"   compare SHA-1 with what the server shows, then: edge-agent cert trust {found[1]}")
+        for hint in _trust(stop):
+            ui.note(f"   {hint}")
+
+
+def _trust(stop: Stop) -> list[str]:
+    """What to do about a certificate that is not trusted yet."""
+    found = re.search(r"SHA-1 ([0-9A-F]{8})", stop.message)
+    if found is None:
+        return []
+    return [f"compare SHA-1 with what the server shows, then: edge-agent cert trust {found[1]}"]

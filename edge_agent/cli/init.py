@@ -40,6 +40,10 @@ Running = Annotated[
 ]
 SiteOption = Annotated[str, typer.Option("--site", metavar="A/B/C", help="Enterprise, site and area.")]
 Broker = Annotated[str | None, typer.Option("--broker", metavar="URL", help="Of the MOM: mqtts://HOST:8883")]
+User = Annotated[
+    str | None,
+    typer.Option("--user", metavar="NAME", help="Login at the OPC UA server; its password in OPCUA_PASSWORD."),
+]
 Unprotected = Annotated[
     bool, typer.Option("--insecure", help="OPC UA without security, though the server offers it.")
 ]
@@ -73,6 +77,7 @@ def register(app: typer.Typer) -> None:
         running: Running = None,
         site: SiteOption = "acme/site1/area1",
         broker: Broker = None,
+        user: User = None,
         insecure: Unprotected = False,
         offline: Offline = False,
         force: Force = False,
@@ -93,7 +98,7 @@ def register(app: typer.Typer) -> None:
         if target.exists() and not force:
             hint = "write another file, or replace it with --force"
             raise Stop(ExitCode.WILL_NOT_OVERWRITE, f"{target} exists already", hints=[hint])
-        wanted = first_tags.Wanted(opcua, modbus, unit, tags, below, only, insecure, offline)
+        wanted = first_tags.Wanted(opcua, modbus, unit, tags, below, only, insecure, offline, user)
         if tags is None and (offline or opcua is None) and not (modbus is not None and below):
             text, said = first_file(opcua, modbus), dict[str, Any]()
         else:

@@ -158,18 +158,18 @@ def target(ui: Ui, device: str, *, unit: int | None = None) -> Target:
         same_unit = unit is None or getattr(known, "unit", unit) == unit
         if known.driver == options.driver and _same(_place(known.endpoint), _place(device)) and same_unit:
             return Target(name, loaded.config.devices, loaded)
-    return alone(ui, device, options)
+    not_held(ui, device)
+    return Target(device, {device: options}, None)
 
 
-def alone(ui: Ui, address: str, options: "DeviceOptions") -> Target:
-    """A device of no configuration. Raises `Stop` if a running agent is connected to the address."""
+def not_held(ui: Ui, address: str) -> None:
+    """Raises `Stop` if a running agent is connected to the address."""
     if holders := held_by(status_here(ui), address):
         raise Stop(
             ExitCode.TRY_AGAIN,
             f"the running agent holds the connection to {address}, for {', '.join(holders)}",
             hints=["a second one could throw it off: add what is missing to its configuration, or stop the agent"],
         )
-    return Target(address, {address: options}, None)
 
 
 def of_address(address: str, unit: int | None = None, **more: Any) -> "DeviceOptions":

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from edge_agent.cli.exits import ExitCode, Stop
 from edge_agent.cli.progress import line
 from tests.agent_process import agent
 from tests.cli.test_looking import OVEN
+from tests.cli.test_manners import on_a_terminal
 from tests.servers_modbus import CLOSE, SILENCE, HostilePeer, modbus_serial
 from tests.servers_opcua import node_opcua, stranger
 from tests.waiting import free_port
@@ -150,6 +153,17 @@ def test_an_identification_that_is_cut_short_is_none(data: bytes) -> None:
 def test_an_identification_says_what_is_to_be_asked_next() -> None:
     data = b"\x0e\x01\x81\xff\x02\x02\x00\x04Ac\x07e\x01\x01X"
     assert objects(data) == (0x81, 2, {0: "Ac e", 1: "X"})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are of Unix")
+async def test_long_work_shows_on_a_terminal_how_far_it_is_and_clears_it_away(tmp_path: Path) -> None:
+    async with HostilePeer(lambda _: SILENCE) as peer:
+        arguments = ["discover", peer.url, "--units", "1-9", "--timeout", "0.3"]
+        seen = await asyncio.to_thread(on_a_terminal, arguments, tmp_path, {"TERM": "xterm"})
+        plain = await asyncio.to_thread(on_a_terminal, [*arguments, "-q"], tmp_path, {"TERM": "xterm"})
+    assert re.search(rb"\r\x1b\[Kasked \d+, [\d.]+/s: 127.0.0.1:\d+ unit \d", seen), seen
+    assert seen.rpartition(b"\x1b[K")[2].startswith(b"tcp://127.0.0.1"), "what was drawn is gone"
+    assert b"asked" not in plain
 
 
 def test_progress_says_how_much_is_done_how_fast_and_what_is_left() -> None:

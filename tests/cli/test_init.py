@@ -17,7 +17,7 @@ from edge_agent.cli.exits import ExitCode
 from edge_agent.first_config import signals, words
 from edge_agent.tag_table import Row
 from tests.servers_modbus import HostilePeer
-from tests.servers_opcua import asyncua_press, stranger
+from tests.servers_opcua import asyncua_press, node_opcua, stranger
 from tests.waiting import free_port
 
 from .conftest import PROGRAM
@@ -67,6 +67,32 @@ async def test_an_opc_ua_server_becomes_a_configuration_without_a_node_written_b
     assert machine["device"]["tags"]["Total"] == {"node": "nsu=urn:acme:press;s=Total", "type": "uint16"}
     assert machine["measurements"] == {"process": {"tags": ["Tonnage"], "every": "10s"}}
     assert edge_agent("validate").exit_code == 0
+
+
+async def test_a_server_that_shows_strangers_nothing_is_asked_by_a_user_over_a_protected_connection(
+    edge_agent: Run, tmp_path: Path
+) -> None:
+    async with node_opcua(tmp_path, anonymous=False, users={"line3": "x"}) as press:
+        login = {"OPCUA_PASSWORD": "x"}
+        arguments = ["init", "--opcua", press.url, "--user", "line3", "--running", "Status=2"]
+        first = await asyncio.to_thread(edge_agent, *arguments, env=login)
+        assert (first.exit_code, "C511" in first.stderr) == (ExitCode.UNREACHABLE, True)
+        assert "--pki data/pki, then init again" in first.stderr
+        (shown,) = await asyncio.to_thread(os.listdir, tmp_path / "data" / "pki" / "rejected")
+        trusted = await asyncio.to_thread(
+            edge_agent, "cert", "trust", f"data/pki/rejected/{shown}", "--pki", "data/pki"
+        )
+        assert trusted.exit_code == 0, trusted.stderr
+        refused = await asyncio.to_thread(edge_agent, *arguments, env={"OPCUA_PASSWORD": "wrong"})
+        assert (refused.exit_code, "C513" in refused.stderr) == (ExitCode.UNREACHABLE, True)
+        done = await asyncio.to_thread(edge_agent, *arguments, env=login)
+        assert done.exit_code == 0, done.stderr
+        checked = await asyncio.to_thread(edge_agent, "check", env=login)
+        assert "UP    press-1" in checked.stdout or "UP    machine-1" in checked.stdout, checked.stderr
+    text = written(tmp_path / "edge-agent.yaml")
+    device = text["machines"]["machine-1"]["device"]  # type: ignore[index]
+    assert device["identity"] == {"username": "line3", "password": {"env": "OPCUA_PASSWORD"}}
+    assert "security" not in device, "the default is signed and encrypted"
 
 
 async def test_registers_that_hold_something_become_tags(edge_agent: Run, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_tree_is_browsed_filtered_and_written_as_tags(edge_agent: Run, configu
     assert "note" in tree.stdout
     assert "急停" in tree.stdout
     assert edge_agent("browse", "press-1", "--filter", "TOT", "--yaml").stdout == (
-        "tags:\n  total: {kind: counter, rate: 20.0}\n"
+        "tags:\n  total: {kind: counter, rate: 20/s}\n"
     )
     saved = edge_agent("browse", "press-1", "--save", "tags.csv")
     assert saved.exit_code == 0, saved.stderr
@@ -119,6 +119,10 @@ def test_a_tree_is_browsed_filtered_and_written_as_tags(edge_agent: Run, configu
     assert text.splitlines()[0].startswith("device;tag;")
     assert len(text.splitlines()) == 4
     assert edge_agent("browse", "press-1", "--save", "tags.csv").exit_code == ExitCode.WILL_NOT_OVERWRITE
+    (tmp_path / "tags.csv").write_text(text.replace(";total;", ";more;"), encoding="utf-8")
+    done = edge_agent("tags", "import", "tags.csv")
+    assert done.exit_code == 0, done.stderr
+    assert "1 tags added, 0 changed, 2 as they were" in done.stdout
 
 
 @pytest.mark.parametrize(
