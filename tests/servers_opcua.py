@@ -181,7 +181,7 @@ class NodeOpcua:
     async def _answer(self) -> dict[str, Any]:
         assert self._process is not None
         assert self._process.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             async for line in self._process.stdout:
                 if line.startswith(b"{"):  # node-opcua says things of its own
                     answer: dict[str, Any] = json.loads(line)
