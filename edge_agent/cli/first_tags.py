@@ -226,8 +226,6 @@ def _try(ui: Ui, url: str, protected: Mapping[str, Any]) -> None:
         look(ui, run)
     except Stop as stop:
         ui.warn(f"{stop.fault} {stop.message}")
-        for hint in _trust(stop):
-            ui.note(f"   {hint}")
 
 
 def _trust(stop: Stop) -> list[str]:

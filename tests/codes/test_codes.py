@@ -282,7 +282,7 @@ def test_a_page_says_what_a_person_can_do(code: str) -> None:
     assert len(page.text) > 60
 
 
-PROSE = {"is", "into", "may", "knows", "running", "tags"}
+PROSE = {"is", "into", "may", "knows", "running"}
 """Words that follow the program's name in a sentence."""
 
 
