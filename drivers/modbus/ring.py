@@ -57,6 +57,7 @@ class ModbusAccess:
             Request(table, 0, ring.slots.size, ordered),
             {name: self._encoding(form) for name, (_, form) in ring.parts.items()},
         )
+        self._used = [slice(field.start * 2, field.end * 2) for field in ordered]
         self._most = device.max_registers // ring.slots.size
         self._in_flight = device.in_flight
 
@@ -108,7 +109,7 @@ class ModbusAccess:
         fields = {name.partition("/")[2]: value for name, value in values.items() if "/" in name}
         code = _whole(values["code"])
         return Slot(
-            hashlib.blake2b(data, digest_size=8).hexdigest(),
+            hashlib.blake2b(b"".join(data[part] for part in self._used), digest_size=8).hexdigest(),
             0 if code is None else code,
             self._micros(values.get("time")),
             fields,

@@ -21,7 +21,7 @@ class Header(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """`digest`: of all that is in it. `code`: 0 for an empty one. A field without a value is None."""
+    """`digest`: of all that is read of it. `code`: 0 for an empty one. A field without a value is None."""
 
     digest: str
     code: int

@@ -24,6 +24,8 @@ from drivers.ring.state import State
 
 ROUNDS: Final = 10
 """Batches of one scan, if the PLC writes faster than they are kept."""
+_NOISE = 2_000_000
+"""Microseconds by which an entry may seem younger than the clock that is read with it."""
 _ROLLED_OVER = 0.9
 """A fall by more of all the numbers that a clock has is a roll-over."""
 _UNREAD = "the ring has not been read yet"
@@ -84,7 +86,7 @@ class Reader:
         head = numbering.number(header.head)
         if known is None:
             return await self._begin(header, head)
-        if self._reset(header, head, known) or self._began_anew(header, known):
+        if self._reset(header, head, known):
             return await self._lost(known)
         ahead = (head - known.next) % numbering.modulo
         if ahead > numbering.most:
@@ -94,7 +96,7 @@ class Reader:
         if lost is not None:
             state = states.forgotten(state._replace(dropped=state.dropped[1:]), self._plan)
         slots: Sequence[Slot] = ()
-        if ahead or self._unconfirmed or numbering.points_to != "total":
+        if ahead or self._unconfirmed or numbering.points_to != "total" or self._began_anew(header, known):
             whole = [ahead, *((mark - known.next) % numbering.modulo for mark in state.dropped)]
             witness, *slots = await self._slots(header, known.next - 1, min(whole) + 1)
             header = await self._access.header()
@@ -136,7 +138,7 @@ class Reader:
         """Whether the PLC's time since its start has fallen, and not because it rolled over."""
         if not self._plan.since_boot or header.clock is None or known.stamp is None:
             return False
-        return 0 < known.stamp - header.clock < _ROLLED_OVER * self._plan.since_boot * 1000
+        return _NOISE < known.stamp - header.clock < _ROLLED_OVER * self._plan.since_boot * 1000
 
     def _other(self, witness: Slot, known: State, again: int) -> bool:
         """Whether the slot before the next entry is not what it was, and should be."""
@@ -193,17 +195,21 @@ class Reader:
     def _survivors(self, known: State, slots: Sequence[Slot], header: Header, head: int) -> tuple[int, str]:
         """(how many of the newest slots hold entries that were not told, the cause of the loss)"""
         numbering = self._plan.numbering
+        anew = self._began_anew(header, known)
+        since = None if anew or not self._plan.timed else known.stamp
+        young = _young(slots, since)
         if self._plan.confirms and header.tail is not None:
             unread = (head - numbering.number(header.tail)) % numbering.modulo
-            return min(unread, _young(slots, None)) if unread <= numbering.most else 0, "plc_restart"
+            return (min(unread, young) if unread <= numbering.most else 0), "plc_restart"
+        ahead = (head - known.next) % numbering.modulo
         if numbering.points_to == "total":
-            ahead = (head - known.next) % numbering.modulo
             gone_round = numbering.most < ahead <= numbering.modulo // 2
-            return (len(slots), "queue_overflow") if gone_round else (min(head, len(slots)), "plc_restart")
-        if self._began_anew(header, known):
-            return _young(slots[len(slots) - head :] if head <= len(slots) else slots, None), "plc_restart"
+            return (young, "queue_overflow") if gone_round else (min(head, young), "plc_restart")
+        if anew:
+            return min(head, young), "plc_restart"
+        if not self._plan.timed:
+            return 0, "plc_restart"
         began_anew = any(not slot.code for slot in slots)
-        young = _young(slots, known.stamp) if self._plan.timed else 0
         return young, "plc_restart" if began_anew or not young else "queue_overflow"
 
     async def _confirm(self, header: Header, known: State) -> None:

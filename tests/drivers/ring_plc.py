@@ -22,6 +22,10 @@ def plan(
     )
 
 
+EVERY = 3_000_000
+"""µs between two entries."""
+
+
 class RingPlc:
     """`meanwhile` is called before every request is answered. `written`: numbers of all entries, from 1 on."""
 
@@ -33,16 +37,18 @@ class RingPlc:
         self.writes: list[int] = []
         self.refuses = False
         self.meanwhile: Callable[[], None] = lambda: None
+        self.slot: list[Slot] = []
         self.now = self.booted = 1_000_000
         self.reboot()
 
-    def reboot(self) -> None:
-        """Everything is forgotten, and time goes on."""
+    def reboot(self, *, slots: bool = False) -> None:
+        """Everything is forgotten, but for what is in the `slots`, and time goes on."""
+        kept = self.slot if slots else [Slot("empty", 0)] * self.numbering.slots
         if self.overflow is not None:
             self.overflow = 0
         self.total = 0
         self.booted = self.now
-        self.slot = [Slot("empty", 0)] * self.numbering.slots
+        self.slot = kept
         self.tail = self.numbering.tail_for(0)
 
     @property
@@ -51,7 +57,7 @@ class RingPlc:
 
     def push(self) -> None:
         """Something happens. A PLC that waits for its tail has no room for it in a full ring."""
-        self.now += 1000
+        self.now += EVERY
         self.written.append(len(self.written) + 1)
         if self.numbering.keeps:
             waiting = (self.total - self.numbering.number(self.tail)) % self.numbering.modulo

@@ -198,3 +198,72 @@ async def test_a_ring_that_is_laid_out_anew_goes_on_counting_and_says_what_is_no
     push(line.plc, 1)
     await line.drain()
     assert (line.told, line.parts) == ([1, 2, 3, "config_change", 3], 4)
+
+
+async def test_an_entry_below_the_head_that_is_empty_is_a_loss() -> None:
+    plc = RingPlc(plan("total", 8))
+    line = await started(plc)
+    push(plc, 2)
+    plc.slot[1] = plc.slot[7]  # a PLC that moves its head first
+    await line.drain()
+    assert line.told[0] == "plc_restart"
+    assert 2 not in line.told
+
+
+async def test_a_plc_that_resets_its_indices_and_keeps_its_slots_tells_nothing_twice() -> None:
+    plc = RingPlc(plan("next", 8, tail=True))
+    line = await started(plc)
+    for _ in range(4):
+        push(plc, 3)
+        await line.drain()
+    plc.reboot(slots=True)
+    push(plc, 2)
+    await line.drain()
+    assert line.told == [*range(1, 13), "plc_restart", 13, 14]
+
+
+async def test_of_slots_that_were_kept_over_a_restart_only_younger_entries_are_told() -> None:
+    plc = RingPlc(NEXT)
+    line = await started(plc)
+    for _ in range(7):
+        push(plc, 2)
+        await line.drain()
+    plc.reboot(slots=True)
+    push(plc, 6)
+    await line.drain()
+    assert line.told == [*range(1, 15), "queue_overflow", *range(15, 21)]
+
+
+async def test_a_clock_that_fell_back_tells_of_a_restart_that_the_head_does_not_show() -> None:
+    plc = RingPlc(plan("total", 8, boot=True))
+    line = await started(plc)
+    plc.now += 60_000_000
+    push(plc, 5)
+    await line.drain()
+    plc.reboot()
+    push(plc, 5)
+    await line.drain()
+    assert line.told == [1, 2, 3, 4, 5, "plc_restart", 6, 7, 8, 9, 10]
+
+
+async def test_a_plc_that_restarted_and_kept_its_ring_has_lost_nothing() -> None:
+    plc = RingPlc(plan("total", 8, boot=True))
+    line = await started(plc)
+    push(plc, 5)
+    await line.drain()
+    plc.booted = plc.now
+    push(plc, 1)
+    await line.drain()
+    assert line.told == [1, 2, 3, 4, 5, 6]
+
+
+async def test_what_the_plc_changes_in_entries_that_were_told_is_not_told_again() -> None:
+    plc = RingPlc(plan("total", 8))
+    line = await started(plc)
+    push(plc, 5)
+    await line.drain()
+    plc.slot[4] = plc.slot[4]._replace(digest="marked as read")
+    await line.drain()
+    push(plc, 1)
+    await line.drain()
+    assert [one for one in line.told if isinstance(one, int)] == [1, 2, 3, 4, 5, 6]

@@ -4,7 +4,7 @@ import asyncio
 from itertools import pairwise
 from typing import NamedTuple
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from drivers.ring.plan import Plan
@@ -97,6 +97,10 @@ def holes(told: list[int | str], last: int) -> list[tuple[int, int]]:
 
 
 @settings(max_examples=400, deadline=None)
+@example(
+    plan("next", 4, boot=True),
+    [Deed("scan", 0, (3,)), Deed("reboot"), Deed("scan", 0, (1, 3, 0, 2))],  # slots are written over twice meanwhile
+)
 @given(numbered, deeds)
 def test_every_entry_is_told_once_or_declared_lost(how: Plan, story: list[Deed]) -> None:
     plc = RingPlc(how)
