@@ -59,11 +59,23 @@ async def device(
     """One device and its tags."""
     tags = [tag for tag in options.tags if options.value_type(tag) != "conditions"]
     seen: list[dict[str, Any]] = []
+    strange: dict[str, ValueError] = {}
     try:
         for start in range(0, max(len(tags), 1), PIECE):
             piece = tags[start : start + PIECE]
-            seen += await way.look(name, piece, wide=False)
+            try:
+                seen += await way.look(name, piece, wide=False)
+            except ValueError:
+                if not piece:
+                    raise
+                for tag in piece:
+                    try:
+                        seen += await way.look(name, [tag], wide=False)
+                    except ValueError as error:
+                        strange[tag] = error
             told(name, len(piece))
+        if strange and not seen:
+            raise next(iter(strange.values()))
     except Failed as error:
         fault = fault_of(loaded, ("devices", name), ("url",), error.code, str(error))
         return Checked(name, options.endpoint, "DOWN", (fault,), len(tags), native=error.native)
@@ -71,6 +83,10 @@ async def device(
         fault = fault_of(loaded, ("devices", name), ("url",), NOT_KNOWN, f"{name} is not checked: {error}", _RELOAD)
         return Checked(name, options.endpoint, "UNKNOWN", (fault,), len(tags))
     faults = tuple(of_tag(loaded, name, one) for one in seen if one["code"] or one["quality"] == "BAD")
+    faults += tuple(
+        fault_of(loaded, ("devices", name), ("tags", tag), NOT_KNOWN, f"{name}/{tag} is not checked: {why}", _RELOAD)
+        for tag, why in strange.items()
+    )
     good = sum(one["quality"] == "GOOD" and not one["code"] for one in seen)
     return Checked(name, options.endpoint, "UP", faults, len(tags), good)
 

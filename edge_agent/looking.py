@@ -16,7 +16,7 @@ from drivers.base import Driver, Quality, Reading
 from drivers.errors import DriverError
 from drivers.looking import Entry, Looked, Looker
 from edge_agent.clock import SECOND, Clock, rfc3339
-from edge_agent.control.client import ControlClient
+from edge_agent.control.client import ControlClient, Refused
 from edge_agent.control.server import Command
 
 LOOK_TIME = 60.0
@@ -97,7 +97,12 @@ class ThroughAgent:
         return found
 
     async def _ask(self, do: str, **parameters: Any) -> Any:
-        answer = await asyncio.to_thread(lambda: self._client.ask(do, **parameters))
+        try:
+            answer = await asyncio.to_thread(lambda: self._client.ask(do, **parameters))
+        except Refused as error:
+            if error.code == "invalid":
+                raise ValueError(str(error)) from None
+            raise
         if "failed" in answer:
             raise Failed(answer["failed"], code=answer["code"], native=answer["native"])
         return answer["found"]

@@ -55,7 +55,7 @@ def replaced(key: Scalar, there: Node, row: Row, source: Source) -> Iterator[Edi
             spot = Span(name.span.line, behind, name.span.line, behind, name.span.file) if empty else value.span
             yield Edit(spot, f"{' ' if empty else ''}{flow(row.settings[str(name.value)])}")
     first = next(iter(there))[0]
-    added = [setting for setting in row.settings if setting not in old and row.settings[setting] is not None]
+    added = [setting for setting in row.settings if setting not in there.items and row.settings[setting] is not None]
     yield from _below(there, " " * (first.span.column - 1), [f"{name}: {flow(row.settings[name])}" for name in added])
 
 
@@ -67,7 +67,9 @@ def added(tags: Map, rows: Sequence[Row], source: Source) -> Iterator[Edit]:
     if _braced(tags, source) or not tags.items:
         end = tags.span
         spot = Span(end.end_line, end.end_column - 1, end.end_line, end.end_column - 1, end.file)
-        yield Edit(spot, (", " if tags.items else "") + ", ".join(lines))
+        before = "".join(source.lines[: end.end_line - 1]) + source.lines[end.end_line - 1][: end.end_column - 2]
+        open_to_more = before.rstrip().endswith((",", "{"))
+        yield Edit(spot, ("" if open_to_more else ", ") + ", ".join(lines))
         return
     first = next(iter(tags))[0]
     yield from _below(tags, " " * (first.span.column - 1), lines)

@@ -32,6 +32,9 @@ def register(app: typer.Typer) -> None:
         total = sum(len(options.tags) for options in loaded.config.devices.values())
         with Progress(ui, "tags", total) as progress:
             status, found = look(ui, lambda: _all(loaded, lambda name, count: progress.step(name, count)))
+        through = status is not None
+        if status is not None and status["agent"]["config_hash"] != loaded.hash:
+            ui.warn("the agent runs with another configuration than this file: edge-agent config diff shows it")
         wrong = certificates(loaded)
         faults = [fault for one in found for fault in one.faults]
         down = [one.name for one in found if one.status == "DOWN"]
@@ -39,7 +42,7 @@ def register(app: typer.Typer) -> None:
             ui.result(
                 {
                     "ok": not faults and not wrong,
-                    "through": "agent" if status else "own connections",
+                    "through": "agent" if through else "own connections",
                     "devices": [_told(one) for one in found[:-1]],
                     "broker": _told(found[-1]),
                     "faults": [fault.as_json() for fault in faults],
@@ -47,15 +50,15 @@ def register(app: typer.Typer) -> None:
                 }
             )
         else:
-            _show(ui, found, wrong, through=status)
+            _show(ui, found, wrong, through=through)
         if down:
             raise Stop(ExitCode.UNREACHABLE)
         if faults or wrong:
             raise Stop(ExitCode.PROBLEM)
 
 
-async def _all(loaded: "Loaded", told: Any) -> "tuple[bool, list[Checked]]":
-    """(whether an agent was asked, the devices and the broker last)"""
+async def _all(loaded: "Loaded", told: Any) -> "tuple[dict[str, Any] | None, list[Checked]]":
+    """(the status of the agent that was asked, the devices and the broker last)"""
     import asyncio
 
     from drivers.registry import Drivers
@@ -84,8 +87,8 @@ async def _all(loaded: "Loaded", told: Any) -> "tuple[bool, list[Checked]]":
 
         found = await checking.devices(loaded, way, told)
     if status is None:
-        return False, [*found, await checking.broker(loaded)]
-    return True, [*found, checking.broker_of(loaded, status["broker"])]
+        return None, [*found, await checking.broker(loaded)]
+    return status, [*found, checking.broker_of(loaded, status["broker"])]
 
 
 def certificates(loaded: "Loaded") -> list[dict[str, str]]:

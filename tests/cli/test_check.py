@@ -133,6 +133,9 @@ async def test_while_an_agent_holds_the_only_connection_it_is_checked_through_it
             for look in (["read", "trays"], ["watch", "oven-1/trays", "-n", "1"], ["browse", "oven-1", "holding/5"]):
                 done = await asyncio.to_thread(edge_agent, *look)
                 assert done.exit_code == 0, done.stderr
+            config(tmp_path, text.replace("        busy:", "        more:    {holding: 7}\n        busy:"))
+            code, told = await checked(edge_agent)
+            assert [(fault["code"], fault["line"]) for fault in told["faults"]] == [("C532", 16), ("C540", 17)]
             second = OVEN.format(url=f"tcp://localhost:{oven.port}").replace("oven-1", "oven-2")
             config(tmp_path, text + second)
             code, told = await checked(edge_agent)

@@ -184,6 +184,37 @@ def test_an_included_file_is_written_where_the_tags_stand(edge_agent: Run, tmp_p
     )
 
 
+@pytest.mark.parametrize(
+    ("tags", "row", "expected"),
+    [
+        ("{\n      a: {coil: 1},\n    }", "b;;2", "{\n      a: {coil: 1},\n    b: {coil: 2}}"),
+        (
+            "\n      a:\n        holding: 1\n        unit:\n",
+            "a;KWH;;1",
+            "\n      a:\n        holding: 1\n        unit: KWH\n",
+        ),
+        ("\n      a:\n        coil: 1 # x\n      # y\n", "a;;2", "\n      a:\n        coil: 2 # x\n      # y\n"),
+        ("\n      a: {coil: 1}\n  # y\n", "b;;2", "\n      a: {coil: 1}\n      b: {coil: 2}\n  # y\n"),
+        (
+            "\n      a:\n        coil:\n          1\n",
+            "b;;2",
+            "\n      a:\n        coil:\n          1\n      b: {coil: 2}\n",
+        ),
+    ],
+)
+def test_however_tags_are_laid_out_the_edit_fits_in(
+    edge_agent: Run, tmp_path: Path, tags: str, row: str, expected: str
+) -> None:
+    head = "version: 1\nsite: {enterprise: a, site: b, area: c}\ndevices:\n  m:\n    driver: modbus\n"
+    head += "    url: tcp://10.0.0.1\n    tags: "
+    path = tmp_path / "edge-agent.yaml"
+    path.write_text(head + tags, encoding="utf-8")
+    (tmp_path / "new.csv").write_text(f"tag;unit;coil;holding\n{row}\n", encoding="utf-8")
+    done = edge_agent("tags", "import", "new.csv", "--on-conflict", "overwrite")
+    assert done.exit_code == 0, done.stderr
+    assert path.read_text("utf-8").rstrip("\n") == (head + expected).rstrip("\n")
+
+
 def test_a_secret_of_the_file_is_not_shown_in_the_difference(edge_agent: Run, line: Path) -> None:
     line.write_text(LINE.replace("password: {env: MOM}", "password: hunter2"), encoding="utf-8")
     (line.parent / "new.csv").write_text("tag;coil\ndoor;3\n", encoding="utf-8")
