@@ -58,7 +58,15 @@ def register(app: typer.Typer) -> None:
             async with way(aim.devices, aim.loaded) as through:
                 return await walk(ui, through, aim.device, path, depth)
 
-        found, notes = look(ui, run)
+        try:
+            found, notes = look(ui, run)
+        except Stop as stop:
+            if aim.loaded is None and stop.fault in ("C512", "C513"):
+                hint = (
+                    f"by its address a server is asked without security: edge-agent init --opcua {device} --user NAME"
+                )
+                stop.hints = (*stop.hints, hint)
+            raise
         shown = [entry for entry in found if not only or only.casefold() in entry["path"].casefold()]
         for note in notes:
             ui.note(note)

@@ -74,6 +74,9 @@ async def test_a_server_that_shows_strangers_nothing_is_asked_by_a_user_over_a_p
     edge_agent: Run, tmp_path: Path
 ) -> None:
     async with node_opcua(tmp_path, anonymous=False, users={"line3": "x"}) as press:
+        locked = await asyncio.to_thread(edge_agent, "browse", press.url)
+        assert (locked.exit_code, "C513" in locked.stderr) == (ExitCode.UNREACHABLE, True)
+        assert f"edge-agent init --opcua {press.url} --user NAME" in locked.stderr
         login = {"OPCUA_PASSWORD": "x"}
         arguments = ["init", "--opcua", press.url, "--user", "line3", "--running", "Status=2"]
         first = await asyncio.to_thread(edge_agent, *arguments, env=login)
