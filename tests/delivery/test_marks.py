@@ -9,7 +9,7 @@ from buffer.outbox import Lane, Message
 from edge_agent.delivery.publisher import PublishError
 from edge_agent.delivery.retained import Retained
 from edge_agent.delivery.session import AHEAD, STALLED, Session
-from tests.delivery.forwarding import EPOCH, event, outbox_with
+from tests.delivery.forwarding import EPOCH, event, outbox_with, set_aside_in
 from tests.waiting import until
 
 STREAM = "m1.p"
@@ -56,6 +56,7 @@ async def connected(count: int) -> AsyncIterator[Connected]:
         Retained(),
         on_confirmed=lambda _: None,
         on_rejected=lambda *_: None,
+        set_aside=set_aside_in(outbox),
         mom=True,
         now=lambda: run.now,
     )
