@@ -70,6 +70,9 @@ class MomDatabase:
     def count(self) -> int:
         return int(self.ask("SELECT count(*) FROM event")[0][0])
 
+    def count_of(self, type_: str) -> int:
+        return int(self.ask("SELECT count(*) FROM event WHERE type = ?", type_)[0][0])
+
     def streams(self) -> list[tuple[str, str]]:
         """(source, epoch) of all it holds."""
         return [tuple(row) for row in self.ask("SELECT source, epoch FROM event GROUP BY source, epoch")]

@@ -123,7 +123,7 @@ class Line:
     mom: MomDatabase
     dice: random.Random
     counted: Counter[str] = field(default_factory=Counter)
-    """killed, parts, stops, events, sent again"""
+    """killed, parts, stops"""
     _over: asyncio.Event = field(default_factory=asyncio.Event)
     _told_before: int | None = None
     """Downtimes that the MOM knew when the PLC stopped; None while it runs."""
@@ -158,8 +158,7 @@ class Line:
         await until(lambda: self._told_before is None or self._told() > self._told_before, SETTLED_WITHIN)
 
     def _told(self) -> int:
-        query = "SELECT count(*) FROM event WHERE type = 'downtime.started' AND unit = ?"
-        return int(self.mom.ask(query, self.machine)[0][0])
+        return self.mom.count_of("downtime.started")
 
     async def storm(self, agent: AgentProcess, kills: int) -> None:
         """Start and kill while the PLC works: a life ends at any moment up to 1.3 times what a start takes now."""

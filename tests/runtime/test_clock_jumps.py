@@ -64,9 +64,9 @@ async def test_a_clock_that_jumps_during_an_outage_changes_no_duration_and_no_or
 
             def has_all() -> bool:
                 mom.take((message.topic, message.payload) for message in sink.taken())
-                return bool(mom.events("agent.clock_adjusted")[JUMPS - 1 :]) and adjusted(run) >= JUMPS
+                return mom.count_of("agent.clock_adjusted") >= JUMPS
 
-            await until(has_all, 60, "the MOM has everything")
+            await until(has_all, 180, "the MOM has everything")
     check_order(mom)
     assert check_numbers(mom) == 0
     durations = [event["data"]["prev_duration_s"] for event in mom.events("state.changed")[1:]]
