@@ -19,19 +19,25 @@ from typing import Final, NamedTuple
 SECTOR: Final = 512
 TRACE: Final = (
     *("-y", "-xx", "-s", "1000000", "-e", "signal=none"),
-    *("-e", "trace=openat,pwrite64,write,fsync,fdatasync,ftruncate,unlink,rename"),
+    *("-e", "trace=openat,lseek,pwrite64,write,fsync,fdatasync,ftruncate,fallocate,unlink,rename"),
 )
 """Options of strace for a recording; `-o` is added."""
 
 
 class Write(NamedTuple):
     path: Path
-    at: int | None
-    """None: behind what is there."""
+    at: int
     data: bytes
 
 
 class Cut(NamedTuple):
+    path: Path
+    size: int
+
+
+class Grow(NamedTuple):
+    """Room that is taken; nothing if there is as much."""
+
     path: Path
     size: int
 
@@ -51,7 +57,8 @@ class Move(NamedTuple):
     """None: removed."""
 
 
-Step = Write | Cut | Sync | Make | Move
+Change = Write | Cut | Grow
+Step = Change | Sync | Make | Move
 
 _LINE: Final = re.compile(r"^\d+ +(?:<\.\.\. (\w+) resumed>|(\w+)\()(.*)$")
 _HEX: Final = re.compile(r"<((?:\\x[0-9a-f]{2})+)>")
@@ -61,6 +68,7 @@ _FD: Final = re.compile(r"^\d+<(.*?)>(?:, )?(.*)$")
 def steps(recording: str) -> Iterator[Step]:
     """What strace has written, as steps in the order in which the calls came back."""
     begun: dict[str, str] = {}
+    places: dict[Path, int] = {}
     for line in recording.splitlines():
         found = _LINE.match(line)
         if found is None:
@@ -74,37 +82,50 @@ def steps(recording: str) -> Iterator[Step]:
             rest = begun.pop(pid) + rest
         arguments, _, result = _HEX.sub(_text, rest).rpartition("= ")
         if not result.startswith("-1"):
-            yield from _step(found[1] or found[2], arguments.rstrip(" )"), result)
+            yield from _step(found[1] or found[2], arguments.rstrip(" )"), result, places)
 
 
 def _text(found: re.Match[str]) -> str:
-    return f"<{bytes.fromhex(found[1].replace(chr(92) + 'x', '')).decode()}>"
+    return f"<{_bytes(found[1]).decode()}>"
 
 
-def _step(call: str, arguments: str, result: str) -> Iterator[Step]:
+def _step(call: str, arguments: str, result: str, places: dict[Path, int]) -> Iterator[Step]:
+    """`places`: where the next plain write to a file goes."""
     if call == "openat":
         path = Path(_FD.sub(r"\1", result))
+        places[path] = 0
         if "O_CREAT" in arguments:
             yield Make(path)
         if "O_TRUNC" in arguments:
             yield Cut(path, 0)
-    elif call in ("unlink", "rename"):
-        path, *to = (
-            Path(bytes.fromhex(raw.replace("\\x", "")).decode()) for raw in re.findall(r'"(.*?)"', arguments)
-        )
+        return
+    if call in ("unlink", "rename"):
+        path, *to = (Path(_bytes(raw).decode()) for raw in re.findall(r'"(.*?)"', arguments))
         yield Move(path, to[0] if to else None)
+        return
+    on = _FD.match(arguments)
+    assert on is not None, arguments
+    path = Path(on[1])
+    if call in ("fsync", "fdatasync"):
+        yield Sync(path)
+    elif call == "ftruncate":
+        yield Cut(path, int(on[2]))
+    elif call == "fallocate":
+        _, start, length = on[2].split(", ")
+        yield Grow(path, int(start) + int(length))
+    elif call == "lseek":
+        places[path] = int(result)
     else:
-        on = _FD.match(arguments)
-        assert on is not None, arguments
-        path = Path(on[1])
-        if call in ("fsync", "fdatasync"):
-            yield Sync(path)
-        elif call == "ftruncate":
-            yield Cut(path, int(on[2]))
-        else:
-            raw, _, tail = on[2].removeprefix('"').partition('"')
-            data = bytes.fromhex(raw.replace("\\x", ""))[: int(result)]
-            yield Write(path, int(tail.split(",")[2]) if call == "pwrite64" else None, data)
+        raw, _, tail = on[2].removeprefix('"').partition('"')
+        data = _bytes(raw)[: int(result)]
+        place = int(tail.split(",")[2]) if call == "pwrite64" else places.get(path, 0)
+        yield Write(path, place, data)
+        if call == "write":
+            places[path] = place + len(data)
+
+
+def _bytes(raw: str) -> bytes:
+    return bytes.fromhex(raw.replace("\\x", ""))
 
 
 class Loss(Enum):
@@ -122,7 +143,7 @@ class _File:
     """`durable` is what is there for certain; `open` has happened since its last sync."""
 
     durable: bytearray = field(default_factory=bytearray)
-    open: list[Write | Cut] = field(default_factory=list)
+    open: list[Change] = field(default_factory=list)
 
     def after(self, loss: Loss, dice: Random) -> bytes:
         image = bytearray(self.durable)
@@ -131,7 +152,7 @@ class _File:
         return bytes(image)
 
 
-def _there(open_: Sequence[Write | Cut], loss: Loss, dice: Random) -> Sequence[Write | Cut]:
+def _there(open_: Sequence[Change], loss: Loss, dice: Random) -> Sequence[Change]:
     match loss:
         case Loss.NOTHING:
             return []
@@ -145,8 +166,8 @@ def _there(open_: Sequence[Write | Cut], loss: Loss, dice: Random) -> Sequence[W
             return [piece for step in open_ for piece in _sectors(step) if dice.random() < 0.5]
 
 
-def _sectors(step: Write | Cut) -> Iterator[Write | Cut]:
-    if isinstance(step, Cut) or step.at is None:
+def _sectors(step: Change) -> Iterator[Change]:
+    if not isinstance(step, Write):
         yield step
         return
     at, end = step.at, step.at + len(step.data)
@@ -156,14 +177,13 @@ def _sectors(step: Write | Cut) -> Iterator[Write | Cut]:
         at = until
 
 
-def _apply(image: bytearray, step: Write | Cut) -> None:
+def _apply(image: bytearray, step: Change) -> None:
     if isinstance(step, Cut):
         del image[step.size :]
-        image.extend(bytes(step.size - len(image)))
-        return
-    at = len(image) if step.at is None else step.at
-    image.extend(bytes(max(at - len(image), 0)))
-    image[at : at + len(step.data)] = step.data
+    size = step.at if isinstance(step, Write) else step.size
+    image.extend(bytes(max(size - len(image), 0)))
+    if isinstance(step, Write):
+        image[step.at : step.at + len(step.data)] = step.data
 
 
 class Disk:
@@ -178,7 +198,7 @@ class Disk:
 
     def take(self, step: Step) -> None:
         match step:
-            case Write(path) | Cut(path):
+            case Write(path) | Cut(path) | Grow(path):
                 self._seen[path].open.append(step)
             case Make(path):
                 if path not in self._seen:

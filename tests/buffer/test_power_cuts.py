@@ -61,6 +61,8 @@ async def cut(
                 raise
             shutil.rmtree(home)
             counted[loss.value] += 1
+    there = {file.name: file.read_bytes() for file in done[0].path.parent.iterdir() if file.name != "said"}
+    assert disk.after_a_cut(Loss.EVERYTHING, dice) == there, "something was written that was not recorded"
     sys.stdout.write(f"{counted.total()} cuts in {len(done)} steps: {dict(counted)}\n")
     return counted
 
