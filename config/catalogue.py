@@ -229,6 +229,12 @@ PAGES: dict[str, Page] = {
         "ns=3 is a position in the server's list of namespaces, and the list can change when a PLC program is "
         "downloaded. nsu=<namespace uri> stays.",
     ),
+    "W306": Page(
+        "A tail that nobody moves",
+        "A PLC that waits for its tail keeps entries until they are confirmed. The agent reads them, and writes the "
+        "tail only with write_tail: true; without it the PLC's ring fills up and it says overflow for ever. A PLC "
+        "that writes over the oldest entry needs no tail: leave it out.",
+    ),
     "W413": Page(
         "A counter that rolls over within the hour",
         "When the connection is lost for longer than that, the register may have rolled over more than once, and the "

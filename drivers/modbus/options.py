@@ -150,7 +150,7 @@ class ModbusDevice(DeviceOptions):
         return self.tags[tag].kind
 
     def warnings(self) -> Sequence[Warned]:
-        found = []
+        found = list(ring_options.warnings(self.ring))
         for name, tag in self.polled.items():
             table, number = tag.address
             meant = None if tag.reference is not None else manual_number(table, number)

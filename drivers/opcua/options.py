@@ -282,7 +282,7 @@ class OpcuaDevice(DeviceOptions):
         return self.tags[tag].queue or max(10, -(-4 * self.publishing // self.sampling_of(tag)))
 
     def warnings(self) -> Sequence[Warned]:
-        return [
+        moving = [
             Warned(
                 "W305",
                 ("tags", name, "node"),
@@ -292,6 +292,7 @@ class OpcuaDevice(DeviceOptions):
             for name, tag in self.polled.items()
             if tag.node.startswith("ns=") and parse_node(tag.node).namespace > 0
         ]
+        return [*moving, *ring_options.warnings(self.ring)]
 
 
 def with_port(url: str) -> str:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 
 from config.errors import Problem, did_you_mean, listed
 from config.kinds import Name, Options, Scalar, time_zone
+from config.model import Warned
 from config.units import Duration, between
 from drivers.base import Value
 from drivers.ring.plan import MOST, Change, Numbering, Plan, Points
@@ -67,6 +68,8 @@ class RingOptions(Options):
     """How often it is looked at; default: that of the device."""
     write_tail: bool = False
     """Allows this agent to write `tail`, and nothing else: behind every entry that it has stored."""
+    erases: bool = False
+    """The PLC empties slots behind the tail. Then it is not always noticed that it began anew."""
     codes: Annotated[Mapping[int, Mapping[Name, Scalar | Added | Taken]], Field(min_length=1)]
     """What an entry means, by its code: `1: {run: true}` sets a tag, `{parts: {add: 1}}` counts, `{fault: {field:
     cause}}` takes a field of the entry. `{}` for a code that means nothing here."""
@@ -105,14 +108,26 @@ def faults(
             yield from _of_change(ring, change, name, kind[name], (*at, name))
 
 
+def warnings(ring: Any | None) -> Iterator[Warned]:
+    """What is allowed and probably not meant."""
+    if ring is not None and ring.tail is not None and not ring.write_tail:
+        yield Warned(
+            "W306",
+            ("ring", "tail"),
+            "this agent does not move the tail, so the PLC's ring fills up",
+            "write 'write_tail: true' beside it, or let the PLC write over what is old and leave 'tail' out",
+        )
+
+
 def _of_layout(ring: Any, bits: str | None) -> Iterator[Problem]:
     if ring.time is not None and ring.time.form == "uptime_ms" and ring.clock is None:
         what = "times since the PLC started mean nothing without its clock"
         yield Problem("E302", what, fix="clock: where the PLC's milliseconds are now", at=("ring", "time"))
     if ring.clock is not None and ring.time is None:
         yield Problem("E302", "'clock' needs 'time': it is read in the same form", at=("ring", "clock"))
-    if ring.write_tail and ring.tail is None:
-        yield Problem("E302", "'write_tail' needs 'tail'", at=("ring", "write_tail"))
+    for word in ("write_tail", "erases"):
+        if getattr(ring, word) and ring.tail is None:
+            yield Problem("E302", f"'{word}' needs 'tail'", at=("ring", word))
     if ring.points_to == "total" and ring.slots.first:
         yield Problem("E303", "a total has no first slot", at=("ring", "slots", "first"))
     if ring.points_to == "total" and bits in _BITS and (1 << _BITS[bits]) % ring.slots.count:
@@ -129,10 +144,21 @@ def _of_change(ring: Any, change: Any, tag: str, kind: str, at: tuple[Any, ...])
     if isinstance(field, str) and field not in ring.fields:
         known = f"known: {listed(ring.fields)}" if ring.fields else "there are none"
         yield Problem("E401", f"no field '{field}'", why=known, fix=did_you_mean(field, ring.fields), at=at)
+    elif isinstance(field, str) and _sort(told := _kind(ring.fields[field])) != _sort(kind):
+        yield Problem("E410", f"'{tag}' is {kind}, and the field '{field}' {told}", at=at)
     if isinstance(change, Added) and kind not in _WHOLE:
         yield Problem("E410", f"'{tag}' is {kind} and cannot be counted", fix=f"type: {_WHOLE[1]}", at=at)
     if not isinstance(change, Added | Taken) and not _fits(change, kind):
         yield Problem("E307", f"{change!r} is no {kind}", at=at)
+
+
+def _kind(field: Any) -> str:
+    """Type word of a field of either driver."""
+    return str(getattr(field, "kind", field.type))
+
+
+def _sort(kind: str) -> str:
+    return kind if kind in ("bool", "string") else "number"
 
 
 def _fits(value: Value, kind: str) -> bool:
@@ -148,7 +174,7 @@ def plan_of(ring: Any, tags: Mapping[str, _Tag], kind: Mapping[str, str], bits: 
     counting = {tag for tag, change in changes if isinstance(change, Added)}
     modulo = 1 << _BITS[bits] if ring.points_to == "total" else ring.slots.count
     since_boot = ring.time is not None and ring.time.form == "uptime_ms"
-    layout = repr(ring.model_copy(update={"codes": {}, "write_tail": False}))
+    layout = repr(ring.model_copy(update={"codes": {}, "write_tail": False, "scan": None}))
     return Plan(
         Numbering(ring.slots.count, ring.slots.first, ring.points_to, modulo, ring.tail is not None),
         {code: tuple(_change(tag, one) for tag, one in changes.items()) for code, changes in ring.codes.items()},
@@ -157,6 +183,7 @@ def plan_of(ring: Any, tags: Mapping[str, _Tag], kind: Mapping[str, str], bits: 
         ring.time is not None,
         1 << 32 if since_boot else 0,
         ring.write_tail,
+        ring.erases,
         hashlib.blake2b(layout.encode(), digest_size=8).hexdigest(),
     )
 

@@ -62,7 +62,8 @@ class Change(NamedTuple):
 class Plan(NamedTuple):
     """`codes`: code of an entry → changes. `tags`: all of the ring. `wraps`: tags that count → how many numbers they
     have. `timed`: entries have a time. `since_boot`: times count from when the PLC started and have so many numbers;
-    0 for times of day. `confirms`: the PLC's tail may be written. `layout`: what must be unchanged for a stored
+    0 for times of day. `confirms`: the PLC's tail may be written. `erases`: the
+    PLC empties what was confirmed. `layout`: what must be unchanged for a stored
     position to mean the same."""
 
     numbering: Numbering
@@ -72,4 +73,5 @@ class Plan(NamedTuple):
     timed: bool
     since_boot: int
     confirms: bool
+    erases: bool
     layout: str

@@ -143,8 +143,8 @@ class Reader:
     def _other(self, witness: Slot, known: State, again: int) -> bool:
         """Whether the slot before the next entry is not what it was, and should be."""
         numbering = self._plan.numbering
-        if again >= numbering.slots or (numbering.keeps and not witness.code):
-            return False  # a full ring has written over it, or the PLC empties what was confirmed
+        if again >= numbering.slots or (self._plan.erases and not witness.code):
+            return False  # a full ring has written over it, or the PLC has emptied what was confirmed
         return witness.digest != known.witness
 
     async def _begin(self, header: Header, head: int) -> Batch:

@@ -120,21 +120,27 @@ class Ring(Recalling):
         if told.lost is not None:
             since = first
             self._flush()
-            affects = self._affects(keys)
-            self._gap_event(gap.since, since, gap.cause, affects, "lower_bound" if "count" in affects else None, None)
+            self._declare(gap.since, since, gap.cause, keys, told)
         self._believe(device, gap._replace(tags=keys, since=since))
         self._tell(plan, readings, since, believed=True)
         self.advance(end)
         if told.lost is None:
             self._filled(device, gap._replace(told=keys), end)
 
+    def _declare(self, start: Instant, end: Instant, cause: str, keys: Collection[str], told: Entries) -> None:
+        """A gap of these tags. A total that the PLC itself keeps is not touched by a loss."""
+        affects, recovered = self._affects(keys), None
+        if "count" in affects:
+            added = any(key.partition("/")[2] in told.counting for key in keys if key in self.plan.roles)
+            recovered = "lower_bound" if added else "exact"
+        self._gap_event(start, end, cause, affects, recovered, None)
+
     def _lost(self, plan: DevicePlan, told: Entries, since: Instant, first: Instant) -> None:
         """Entries were lost between the last look and the first one that is there: what they said is not known."""
         assert told.lost is not None
         self._flush()
         keys = {tag: key for tag, key in plan.essential.items() if tag in told.tags}
-        affects = self._affects(keys.values())
-        self._gap_event(since, first, told.lost, affects, "lower_bound" if "count" in affects else None, None)
+        self._declare(since, first, told.lost, keys.values(), told)
         gone = {key for tag, key in keys.items() if tag not in told.counting and key in self.held}
         if not gone:
             return

@@ -18,6 +18,7 @@ def plan(
         True,
         1 << 32 if boot else 0,
         tail,
+        False,
         "one",
     )
 

@@ -1,6 +1,7 @@
 """A ring is read so that every entry is told exactly once, or declared lost."""
 
 from drivers.base import Batch, Quality
+from drivers.ring.access import Slot
 from drivers.ring.reader import Reader
 from tests.drivers.ring_plc import RingPlc, plan
 
@@ -267,3 +268,13 @@ async def test_what_the_plc_changes_in_entries_that_were_told_is_not_told_again(
     push(plc, 1)
     await line.drain()
     assert [one for one in line.told if isinstance(one, int)] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_plc_may_empty_what_was_confirmed_if_that_is_said() -> None:
+    plc = RingPlc(plan("next", 8, tail=True)._replace(erases=True))
+    line = await started(plc)
+    for _ in range(5):
+        push(plc, 2)
+        await line.drain()
+        plc.slot = [Slot("empty", 0)] * 8
+    assert line.told == list(range(1, 11))

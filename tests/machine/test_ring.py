@@ -36,6 +36,7 @@ class Noted(Recorded):
         clock: float | None = None,
         notes: tuple[tuple[str, str], ...] = (),
         more: bool = False,
+        counting: str = "parts",
     ) -> None:
         own = None if clock is None else round(clock * SECOND)
         base = START if clock is None else 0
@@ -43,7 +44,7 @@ class Noted(Recorded):
             Reading(tag, value, Quality.GOOD, None if when is None else base + round(when * SECOND))
             for when, tag, value in entries
         ]
-        told = Entries("", frozenset(("run", "parts")), own, lost, frozenset(("parts",)), notes, more)
+        told = Entries("", frozenset(("run", "parts")), own, lost, frozenset((counting,)), notes, more)
         self.take(self.machine.step(self.state, Batch("press", readings, entries=told), self.instant(at)))
 
 
@@ -209,3 +210,27 @@ def test_entries_of_before_now_may_come_in_two_pieces() -> None:
     assert ("idle", 1000) in line.states()
     assert line.states()[-1] == ("running", 1200)
     assert ("queue_overflow", 1000, 1200, "lower_bound") in line.gaps()
+
+
+def test_while_a_plc_settles_after_its_restart_parts_are_counted_once() -> None:
+    line = running()
+    line.entries(11, (10.5, "parts", 1))
+    line.take(line.machine.step(line.state, Batch("press", (), restarted=True), line.instant(12)))
+    line.entries(13, (12.5, "parts", 2), (12.6, "run", False))
+    line.silence(14, 20)
+    line.entries(20, (19.5, "run", True), (19.6, "parts", 3))
+    line.silence(21, 30)
+    assert line.made() == 3
+    assert line.states()[:2] == [("running", 0), ("unknown", 11)]
+    assert line.states()[-1] == ("running", 19.5)
+    assert [gap[0] for gap in line.gaps()] == ["plc_restart"]
+
+
+def test_a_total_of_the_plc_itself_is_exact_over_a_loss() -> None:
+    line = running()
+    line.entries(11, (10.5, "parts", 7), counting="nothing")
+    line.silence(12, 15)
+    line.entries(15, (14.5, "parts", 12), lost="queue_overflow", counting="nothing")
+    line.silence(16, 20)
+    assert line.made() == 12
+    assert line.gaps() == [("queue_overflow", 14, 14.5, "exact")]
