@@ -42,6 +42,8 @@ CHECKPOINT_NOW_BYTES: Final = 16 << 20
 """Written since the last checkpoint: done in the next idle moment, or without waiting for one."""
 LOG_LEAST: Final = 64 << 10
 SLICE_ROWS: Final = 500
+REMOVALS: Final = (SLICE_ROWS, 50, 5)
+"""Rows removed at once to make room: a removal goes through the log too, which may be too short for a large one."""
 SLICE_LIMIT: Final = 50_000
 """µs."""
 BUSY_TURNS: Final = 50
@@ -394,10 +396,9 @@ class Keeper:
             return True
         if self._space.follow(ledger.file):
             return True
-        # A removal goes through the log too, which may be too short for a large one.
-        if ledger.keeps and any(self._try(partial(ledger.prune, None, rows)) for rows in (SLICE_ROWS, 50, 5)):
+        if ledger.keeps and any(self._try(partial(ledger.prune, None, rows)) for rows in REMOVALS):
             return True
-        if ledger.acked and self._try(lambda: ledger.store((), keep_sent=False)):
+        if ledger.acked and any(self._try(partial(ledger.drop_acked, rows)) for rows in REMOVALS):
             return True
         return self._space.give_up_ballast()
 

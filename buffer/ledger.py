@@ -6,6 +6,7 @@ removal that takes the newest row raises the floor in the same transaction. Ever
 of what it was asked or leaves tables and memory as they were and raises what sqlite3 raised.
 """
 
+import itertools
 import sqlite3
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -123,12 +124,11 @@ class Ledger:
 
     # --- writing ---
 
-    def store(self, writings: Sequence[Writing], *, keep_sent: bool = True) -> list[SequenceError | None]:
+    def store(self, writings: Sequence[Writing]) -> list[SequenceError | None]:
         """One transaction: the writings and every confirmation so far.
 
-        Returns what the sequence guard says to each writing; those it refuses are left out. Without `keep_sent`
-        what was confirmed is removed at once, which needs no room. Raises what sqlite3 raises; then nothing has
-        changed.
+        Returns what the sequence guard says to each writing; those it refuses are left out. Raises what sqlite3
+        raises; then nothing has changed.
         """
         last = ChainMap[Key, int]({}, self._last)
         verdicts = [_verdict(last, writing.messages) for writing in writings]
@@ -168,7 +168,7 @@ class Ledger:
                 self._many("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", messages)
                 self._many("INSERT INTO pending VALUES (?, ?, ?)", pending)
             self._store_states(states)
-            self._store_acked(at, keep_sent)
+            self._store_acked(at)
             refusals = [each.refuse for each, verdict in zip(writings, verdicts, strict=True) if verdict is None]
             buried = [found for one in refusals if one is not None and (found := self._bury(one, at)) is not None]
             if self._stopped_clean:
@@ -178,7 +178,7 @@ class Ledger:
         self._position = position
         self._tally.add(len(messages), size)
         self._stored += len(messages)
-        self._acked_stored(keep_sent)
+        self._acked_stored()
         for found in evicted:
             self._tally.remove(*found)
         for found in buried:
@@ -205,22 +205,29 @@ class Ledger:
                 rows,
             )
 
-    def _store_acked(self, at: int, keep: bool) -> None:
+    def _store_acked(self, at: int) -> None:
         if not self._acked:
             return
         keys = [(lane, position) for position, (lane, _) in self._acked.items()]
         self._many("DELETE FROM pending WHERE lane = ? AND position = ?", keys)
-        if keep:
-            rows = [(self._rank + index, position, at) for index, position in enumerate(self._acked, 1)]
-            self._many("INSERT INTO sent VALUES (?, ?, ?)", rows)
-        else:
-            self._remove(self._acked)
+        rows = [(self._rank + index, position, at) for index, position in enumerate(self._acked, 1)]
+        self._many("INSERT INTO sent VALUES (?, ?, ?)", rows)
 
-    def _acked_stored(self, keep: bool) -> None:
-        if keep:
-            self._rank += len(self._acked)
+    def _acked_stored(self) -> None:
+        self._rank += len(self._acked)
         self.written += 32 * len(self._acked)
         self._acked.clear()
+
+    def drop_acked(self, rows: int) -> None:
+        """Remove up to so many confirmed messages at once instead of keeping them, which needs no room."""
+        some = dict(itertools.islice(self._acked.items(), rows))
+        with self._transaction():
+            keys = [(lane, position) for position, (lane, _) in some.items()]
+            self._many("DELETE FROM pending WHERE lane = ? AND position = ?", keys)
+            self._remove(some)
+        for position in some:
+            del self._acked[position]
+        self.written += 64 * len(some)
 
     def _bury(self, refusal: Refusal, at: int) -> tuple[int, int, int] | None:
         """Move a message to the dead letters; returns (position, lane, bytes), None if it is not waiting."""
