@@ -14,6 +14,9 @@ from buffer.outbox import Lane, Message, OutboxError
 from buffer.sqlite import SqliteOutbox
 from tests.waiting import until
 
+ANEW = 20
+"""Times after which a new database is begun: each time it grows a little, and when it has grown to all that it may
+take of this disk, it is full for itself and no room comes back."""
 SIZES = itertools.cycle([200, 5000, 40_000])
 
 
@@ -72,6 +75,12 @@ async def main(folder: Path, times: int) -> None:
     loop = asyncio.get_running_loop()
     longest = 0.0
     for turn in range(times):
+        if turn and turn % ANEW == 0:
+            await outbox.close()
+            for file in folder.glob("buffer.db*"):
+                file.unlink()
+            outbox, numbers = make(), Numbers()
+            await outbox.open()
         outbox._due("flush")
         await outbox.depth()
         fill(folder / "ballast")
