@@ -31,6 +31,11 @@ def fill(file: Path) -> None:
                 continue
 
 
+def remove_database(folder: Path) -> None:
+    for file in folder.glob("buffer.db*"):
+        file.unlink()
+
+
 class Numbers:
     """The next number to store, and the next that must be given."""
 
@@ -77,8 +82,7 @@ async def main(folder: Path, times: int) -> None:
     for turn in range(times):
         if turn and turn % ANEW == 0:
             await outbox.close()
-            for file in folder.glob("buffer.db*"):
-                file.unlink()
+            remove_database(folder)
             outbox, numbers = make(), Numbers()
             await outbox.open()
         outbox._due("flush")
