@@ -127,7 +127,10 @@ def _row(named: Mapping[str, Cell], source: Source, delimiter: str, faults: list
 
 def _value(key: str, text: str) -> Any:
     if text.startswith(("[", "{", '"')):
-        return json.loads(text)
+        try:
+            return json.loads(text)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
     if key in TEXTS:
         return text
     if key in _DECIMALS and _COMMA.fullmatch(text):

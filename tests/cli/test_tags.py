@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from typer.testing import Result
 
 from config.source import Source
+from config.yaml12 import Map, parse, plain
+from edge_agent import tag_edits
 from edge_agent.cli.exits import ExitCode
-from edge_agent.tag_table import Row, read, written
+from edge_agent.tag_table import Row, flow, read, written, yaml_line
 
 Run = Callable[..., Result]
 LINE = """\
@@ -235,6 +237,22 @@ SETTINGS = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.text(st.sampled_from('tagdeviceholng;,\t"[]{}01.-+: \n\r\u2028\x85é'), max_size=80),
+    st.sampled_from(["", "tag;holding\n"]),
+)
+def test_whatever_a_spreadsheet_holds_is_read_or_named(text: str, head: str) -> None:
+    rows, faults = read(Source("t.csv", head + text))
+    assert all(fault.line >= 1 and fault.code in ("E102", "E103", "E206") for fault in faults)
+    assert all(row.tag for row in rows)
+
+
+def test_a_cell_that_is_nested_without_end_is_a_fault() -> None:
+    _, faults = read(Source("t.csv", "tag;index\na;" + "[" * 20_000))
+    assert [fault.code for fault in faults] == ["E206"]
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(SETTINGS, min_size=1, max_size=4), st.sampled_from(";,\t"))
 def test_every_setting_comes_back_from_a_spreadsheet_as_it_went(
@@ -245,3 +263,50 @@ def test_every_setting_comes_back_from_a_spreadsheet_as_it_went(
     again, faults = read(Source("t.csv", text), delimiter)
     assert faults == []
     assert [(row.tag, dict(row.settings)) for row in again] == [(row.tag, dict(row.settings)) for row in rows]
+
+
+PLAIN = st.fixed_dictionaries(
+    {"holding": st.integers(0, 9)},
+    optional={"type": st.sampled_from(["int16", "float32"]), "scale": st.sampled_from([0.5, 2.0]),
+              "unit": st.sampled_from(["KWH", "°C", "m³/h: x", "yes", "#1"]), "index": st.just([1, 2])},
+)  # fmt: skip
+NAMES = st.sampled_from("abcd")
+
+
+def laid_out(name: str, settings: dict[str, object], style: int) -> str:
+    """A tag in braces, over lines, over lines with notes, or with its braces on lines of their own."""
+    if style == 0:
+        return f"    {yaml_line(name, settings)}   # {name} is kept\n"
+    lines = [f"{key}: {flow(value)}" for key, value in settings.items()]
+    if style == 3:
+        return f"    {name}: {{\n      " + ",\n      ".join(lines) + f"\n      }}   # {name} is kept\n"
+    note = "      # a note\n" if style == 2 else ""
+    return f"    {name}:   # {name} is kept\n" + "".join(f"      {line}\n{note}" for line in lines) + "\n"
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.dictionaries(NAMES, st.tuples(PLAIN, st.integers(0, 3)), min_size=1),
+    st.dictionaries(NAMES, PLAIN, min_size=1),
+    st.sampled_from(["", "  # the end\n", "  other: 1\n"]),
+)
+def test_after_an_import_the_file_means_the_rows_and_what_was_there_before(
+    there: dict[str, tuple[dict[str, object], int]], rows: dict[str, dict[str, object]], tail: str
+) -> None:
+    text = "m:\n  tags:\n" + "".join(laid_out(name, *tag) for name, tag in there.items()) + tail
+    source = Source("x.yaml", text)
+    tags = parse(source).root.get("m").get("tags")  # type: ignore[union-attr]
+    assert isinstance(tags, Map)
+    edits, fresh = [], []
+    for name, given_settings in rows.items():
+        row = Row("m", name, given_settings)
+        if name not in tags.items:
+            fresh.append(row)
+        elif tag_edits.differs(tags.items[name][1], row.settings):
+            edits += tag_edits.replaced(*tags.items[name], row, source)
+    after = tag_edits.applied(source, [*edits, *tag_edits.added(tags, fresh, source)])
+    root = plain(parse(Source("x.yaml", after)).root)["m"]
+    assert root["tags"] == {**{name: tag for name, (tag, _) in there.items()}, **rows}
+    assert root.get("other") == (1 if "other" in tail else None)
+    assert all(f"# {name} is kept" in after for name in there)
+    assert after.endswith(tail)
