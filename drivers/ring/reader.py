@@ -28,6 +28,8 @@ _NOISE = 2_000_000
 """Microseconds by which an entry may seem younger than the clock that is read with it."""
 _ROLLED_OVER = 0.9
 """A fall by more of all the numbers that a clock has is a roll-over."""
+_MOST_NOTES = 100
+"""Of one connection: a slot full of noise has any code."""
 _UNREAD = "the ring has not been read yet"
 _NOT_KEPT = "the entries of a ring are read by a running agent alone"
 
@@ -75,8 +77,8 @@ class Reader:
         try:
             return await self._read()
         except (Unreadable, Strange) as why:
-            if self.readings[0].detail != str(why):
-                self.readings = self._none(str(why))
+            none = self._none(str(why))
+            self.readings = self.readings if none == self.readings else none
             self._first = True
             return None
 
@@ -264,7 +266,8 @@ class Reader:
         return Batch(self.device, (*leading, *readings), entries=entries)
 
     def _note(self, code: str, text: str) -> None:
-        self._notes.setdefault((code, text), False)
+        if len(self._notes) < _MOST_NOTES:
+            self._notes.setdefault((code, text), False)
 
     def _none(self, why: str) -> tuple[Reading, ...]:
         return tuple(states.reading(tag, None, why=why) for tag in self._plan.tags)

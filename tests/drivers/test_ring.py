@@ -278,3 +278,19 @@ async def test_a_plc_may_empty_what_was_confirmed_if_that_is_said() -> None:
         await line.drain()
         plc.slot = [Slot("empty", 0)] * 8
     assert line.told == list(range(1, 11))
+
+
+async def test_a_ring_that_cannot_be_read_says_why_with_the_same_readings_as_long_as_that_lasts() -> None:
+    for tags in (("parts", "last"), ()):
+        plc = RingPlc(NEXT._replace(tags=tags))
+        line = await started(plc)
+        plc.numbering = plc.numbering._replace(first=100)
+        assert await line.scan() is None
+        readings = line.reader.readings
+        assert await line.scan() is None
+        assert line.reader.readings is readings
+        assert {one.detail for one in readings} <= {"it points to slot 100, and there are 0 to 7"}
+        plc.numbering = NEXT.numbering
+        push(plc, 1)
+        await line.drain()
+        assert line.told == [1]

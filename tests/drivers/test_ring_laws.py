@@ -1,15 +1,22 @@
-"""Whatever a PLC writes into its ring and whenever the agent is killed: every entry is told once or declared lost."""
+"""Whatever a PLC writes into its ring and whenever the agent is killed: every entry is told once or declared lost.
+
+The short form tells a few hundred stories; `make torture` twelve thousand.
+"""
 
 import asyncio
+import os
 from itertools import pairwise
 from typing import NamedTuple
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from drivers.ring.plan import Plan
 from tests.drivers.ring_plc import RingPlc, plan
 from tests.drivers.test_ring import Session
+
+LONG = bool(os.environ.get("EDGE_AGENT_TORTURE"))
 
 
 class Deed(NamedTuple):
@@ -87,16 +94,16 @@ async def live(plc: RingPlc, story: list[Deed]) -> Session:
 
 def holes(told: list[int | str], last: int) -> list[tuple[int, int]]:
     """Where entries are missing without a word."""
-    found = []
-    before = 0
-    for one, after in pairwise([*told, last + 1]):
-        before = one if isinstance(one, int) else before
-        if isinstance(one, int) and isinstance(after, int) and after != one + 1:
-            found.append((one, after))
-    return found
+    return [
+        (one, after)
+        for one, after in pairwise([*told, last + 1])
+        if isinstance(one, int) and isinstance(after, int) and after != one + 1
+    ]
 
 
-@settings(max_examples=400, deadline=None)
+@pytest.mark.torture
+@pytest.mark.timeout(7200 if LONG else 120)
+@settings(max_examples=12_000 if LONG else 300, deadline=None)
 @example(
     plan("next", 4, boot=True),
     [Deed("scan", 0, (3,)), Deed("reboot"), Deed("scan", 0, (1, 3, 0, 2))],  # slots are written over twice meanwhile
