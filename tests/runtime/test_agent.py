@@ -114,6 +114,42 @@ async def test_a_buffer_damaged_while_in_use_is_opened_again_and_collecting_goes
         assert run.types().count("agent.started") == 2
 
 
+class Reachable(SqliteOutbox):
+    """The outbox that the agent opened last."""
+
+    last: "Reachable"
+
+    async def open(self) -> None:
+        await super().open()
+        Reachable.last = self
+
+
+def overwrite(file: Path) -> None:
+    """Rubbish in the place of every page, as of a disk that fails."""
+    file.write_bytes(bytes(range(256)) * (file.stat().st_size // 256))
+
+
+def moved_aside(folder: Path) -> list[Path]:
+    return list(folder.glob("buffer.db.*.damaged"))
+
+
+async def test_a_buffer_whose_pages_are_rubbish_is_moved_aside_while_the_agent_goes_on(tmp_path: Path) -> None:
+    async with running(tmp_path, Reachable) as run:
+        await until(lambda: run.types().count("state.changed") > 2, limit=30)
+        epoch = run.messages[0].epoch
+        for name in ("buffer.db", "buffer.db-wal"):
+            overwrite(tmp_path / name)
+        await Reachable.last.look(lambda connection: connection.execute("PRAGMA shrink_memory").fetchall())
+        await until(lambda: run.starts == 2 or run.task.done(), limit=30, what="the agent has begun anew")
+        await until(lambda: run.types().count("data.loss") >= 3, limit=30)
+        new = [one for one in run.messages if one.epoch != epoch]
+        assert new[0].type == "agent.started"
+        assert {json.loads(one.body)["data"]["cause"] for one in new if one.type == "data.loss"} == {"db_corrupt"}
+        assert moved_aside(tmp_path)
+        seen = run.types().count("state.changed")
+        await until(lambda: run.types().count("state.changed") > seen + 2, limit=30)
+
+
 async def test_a_second_agent_on_the_same_buffer_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
     async with running(tmp_path) as run:
         second = Agent(load(tmp_path / "edge-agent.yaml", Drivers().options()))
