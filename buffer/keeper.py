@@ -356,6 +356,8 @@ class Keeper:
 
     def _try(self, action: Callable[[], object]) -> bool:
         """Do it if the disk lets us; what it would have done is still due otherwise."""
+        if self._error is not None:
+            return False
         try:
             action()
         except sqlite3.Error as error:

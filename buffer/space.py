@@ -7,6 +7,7 @@ database does not grow: what the ballast made free is for the log alone, and for
 end of the file, which are never more than that (see `log_limit`): else the log could not be emptied on a full disk.
 """
 
+import errno
 import os
 import shutil
 from contextlib import suppress
@@ -33,7 +34,7 @@ class Space:
         self._max_size = max_size
         self._wanted = min(BALLAST, max_size // 16)
         self._held = 0
-        """Size of the ballast, or of the last one."""
+        """Size of the ballast, or of the one that was given up; 0 where there never could be one."""
         self.limit = 0
 
     @property
@@ -44,7 +45,7 @@ class Space:
     @property
     def log_limit(self) -> int:
         """Bytes that may be written to the log before it is moved into the file, as rows take up to twice theirs."""
-        return self._held // 2
+        return (self._held or BALLAST) // 2
 
     def fill(self, file: DatabaseFile) -> float:
         """Share of the limit in use."""
@@ -55,8 +56,9 @@ class Space:
         whether it may be larger than before."""
         self._take_ballast()
         size, free, before = file.size(), self._free(), self.limit
-        growth = free - self._overhang(size) - _reserve(size + free) if self._ballast_there() else 0
-        wanted = min(self._max_size, size + max(growth, 0))
+        given_up = not self._ballast_there() and self._held
+        growth = 0 if given_up else max(free - self._overhang(size) - _reserve(size + free), 0)
+        wanted = min(self._max_size, size + growth)
         if wanted != before:
             self.limit = file.limit(wanted)
         return before < self.limit
@@ -111,9 +113,14 @@ def _reserve(room: int) -> int:
 
 
 def _allocate(handle: int, size: int) -> None:
-    """Blocks that are really the file's. Raises OSError."""
+    """Blocks that are really the file's; where the file system cannot give them at once they are written. Raises
+    OSError."""
     if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(handle, 0, size)
-    else:
-        for _ in range(size // len(_BLOCK)):
-            os.write(handle, _BLOCK)
+        try:
+            os.posix_fallocate(handle, 0, size)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+    for _ in range(size // len(_BLOCK)):
+        os.write(handle, _BLOCK)

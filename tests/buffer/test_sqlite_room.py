@@ -1,6 +1,7 @@
 """A full file or a full disk: appends wait, nothing is lost, and they go on when there is room."""
 
 import asyncio
+import errno
 import itertools
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -51,6 +52,10 @@ async def fill(outbox: SqliteOutbox) -> tuple[int, "asyncio.Future[None]"]:
     raise AssertionError
 
 
+def size_of(file: Path) -> int | None:
+    return file.stat().st_size if file.exists() else None
+
+
 async def read(outbox: SqliteOutbox, limit: int = 1000) -> list[int]:
     return [stored.message.seq for stored in await outbox.next_batch(limit, lane=Lane.PRODUCTION)]
 
@@ -92,6 +97,21 @@ async def test_the_longest_confirmed_messages_make_room_for_new_ones(tmp_path: P
     connection.close()
     assert kept == list(range(kept[0], 1001))
     assert 1 <= kept[0] < 1000
+
+
+@pytest.mark.parametrize(("number", "size"), [(errno.EOPNOTSUPP, 1 << 20), (errno.EPERM, None)])
+async def test_a_buffer_fills_whether_or_not_the_file_system_gives_a_ballast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, size: int | None
+) -> None:
+    def cannot(handle: int, offset: int, length: int) -> None:
+        raise OSError(number, "not here")
+
+    monkeypatch.setattr("os.posix_fallocate", cannot, raising=False)
+    async with opened(tmp_path / "buffer.db", max_size=16 << 20) as outbox:
+        for seq in range(1, 21):
+            await asyncio.wait_for(append(outbox, seq), 20)
+        ballast = tmp_path / "buffer.db.ballast"
+        assert size_of(ballast) == size
 
 
 async def test_a_full_outbox_that_is_closed_tells_those_who_wait(tmp_path: Path) -> None:
