@@ -3,8 +3,8 @@
 The word behind the language says what a block is: `yaml NAME` and `csv NAME` are files of the page's folder, and
 `yaml NAME continued` is the next part of one.
 `console` is run in it and its output compared: `…` stands for anything, a line of it alone for any lines. `console
-running` is the same beside an agent that runs with `edge-agent.yaml`, and of `console norun` only the command lines
-are checked.
+running` is the same beside an agent that runs with `edge-agent.yaml`, `console stopped` after one has ended, and of
+`console norun` only the command lines are checked.
 """
 
 import re

@@ -110,8 +110,12 @@ def test_every_block_of_a_page_is_so(page: Path, tmp_path: Path) -> None:
                 for command, _ in commands(block):
                     understood(command, where)
             elif block.language == "console":
-                if block.word == "running" and agent is None:
+                if block.word in ("running", "stopped") and agent is None:
                     agent = started(tmp_path)
+                if block.word == "stopped" and agent is not None:
+                    agent.terminate()
+                    agent.communicate(timeout=60)
+                    agent = None
                 for command, expected in commands(block):
                     said = run(command, tmp_path)
                     assert fits(expected, said), f"{where}: {command}\n" + "\n".join(said)
@@ -167,11 +171,12 @@ def environment() -> dict[str, str]:
 
 
 def run(command: str, folder: Path) -> list[str]:
-    """Both outputs of a command of a document, in this process where it is one of ours alone."""
-    program, *arguments = shlex.split(command)
+    """What a command of a document says, in this process where it is one of ours alone; /etc is a folder here."""
+    program, *arguments = shlex.split(command.replace("/etc/", f"{folder}/etc/"))
     if program == "edge-agent" and not {"|", ">", "&&"} & {*arguments}:
         with contextlib.chdir(folder):
-            return CliRunner(env={"TZ": "UTC", "COLUMNS": "80"}).invoke(app, arguments).output.splitlines()
+            done = CliRunner(env={"TZ": "UTC", "COLUMNS": "80"}).invoke(app, arguments)
+        return done.output.replace(f"{folder}/etc/", "/etc/").splitlines()
     done = subprocess.run(
         command, shell=True, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, encoding="utf-8", timeout=60,
@@ -190,7 +195,7 @@ def started(folder: Path) -> "subprocess.Popen[str]":
         wanted -= {word for word in wanted if word in line}
         if not wanted:
             for _ in range(40):  # its first state and count
-                if '"state": "fault"' in "".join(run("edge-agent status -o json", folder)):
+                if re.search(r'"state": "(?!unknown)', "".join(run("edge-agent status -o json", folder))):
                     return agent
     pytest.fail("the agent of the page has ended")
 

@@ -55,7 +55,9 @@ def register(app: typer.Typer) -> None:
         ui.result(f"{target} is written; it holds")
         for name in names:
             ui.result(f"  {name}")
-        if retired is not None:
+        if move and retired is None:
+            ui.note("there is no buffer here: the agent has not run with this configuration")
+        elif retired is not None:
             ui.note(f"the buffer is retired as {retired.name}: agent {loaded.config.agent.id} lives in {target} now")
 
     @command(

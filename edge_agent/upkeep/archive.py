@@ -91,9 +91,11 @@ def write(target: Path, loaded: Loaded, found: list[Entry], *, version: str, mov
             zip_.write(entry.file, entry.name)
 
 
-def retire(loaded: Loaded, stamp: str) -> Path:
-    """Rename the buffer that moves away: whoever runs here again begins a new one."""
+def retire(loaded: Loaded, stamp: str) -> Path | None:
+    """Rename the buffer that moves away: whoever runs here again begins a new one. None if there is none."""
     buffer = Path(loaded.config.buffer.path)
+    if not buffer.exists():
+        return None
     retired = buffer.with_name(f"{buffer.name}.moved-{stamp}")
     for end in _BUFFER:
         file = buffer.with_name(buffer.name + end)

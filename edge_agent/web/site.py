@@ -1,6 +1,7 @@
 """What is served where: `/` for people; `/status.json`, `/metrics`, `/healthz` and `/readyz` for programs."""
 
 import asyncio
+import errno
 import json
 import logging
 from base64 import b64encode
@@ -119,4 +120,6 @@ def _digest(page: bytes, tag: str) -> str:
 def _why(error: OSError | Problem) -> str:
     if isinstance(error, Problem):
         return f"{error.code}: {error.what}"
+    if error.errno == errno.EADDRINUSE:
+        return "another program listens there; give this agent another http.listen, or http: false"
     return error.strerror or str(error)

@@ -192,6 +192,8 @@ def test_a_buffer_moves_once_and_only_from_an_agent_that_stands(
     assert program("backup", "line.zip", "--move", cwd=tmp_path).returncode == 0
     assert not (tmp_path / "data/buffer.db").exists()
     assert len(list((tmp_path / "data").glob("buffer.db.moved-*"))) >= 1
+    again = program("backup", "again.zip", "--move", cwd=tmp_path)
+    assert (again.returncode, "there is no buffer here" in again.stderr) == (0, True)
     assert program("restore", "line.zip", "--to", "new", cwd=tmp_path).returncode == 0
     assert (tmp_path / "new/data/buffer.db").stat().st_size > 0
 
