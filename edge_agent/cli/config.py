@@ -70,7 +70,7 @@ def register(app: typer.Typer) -> None:
             ui.result({"ok": not found, "running": runs["config_hash"], "file": loaded.hash, "differences": said})
         else:
             written = _raw(loaded)
-            for path, old, new in found:
+            for path, old, new in (leaf for difference in found for leaf in _leaves(*difference, written)):
                 origin, raw = loaded.origins.get(path), written.get(path, "")
                 ui.result(f"{path}: {_said(old, raw)} -> {_said(new, raw)}{f'    # {origin}' if origin else ''}")
             count = f"{len(found)} difference{'s' if len(found) > 1 else ''}"
@@ -215,6 +215,17 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, 
         for index, (one, other) in enumerate(zip(old, new, strict=True)):
             yield from differences(one, other, f"{path}.{index}")
     elif old != new:
+        yield path, old, new
+
+
+def _leaves(path: str, old: Any, new: Any, written: Mapping[str, str]) -> Iterator[tuple[str, Any, Any]]:
+    """Of what is new as a whole the single values that were written; anything else as it is."""
+    if old is None and isinstance(new, Mapping) and any(leaf.startswith(f"{path}.") for leaf in written):
+        for key, value in new.items():
+            leaf = f"{path}.{key}"
+            if leaf in written or any(one.startswith(f"{leaf}.") for one in written):
+                yield from _leaves(leaf, None, value, written)
+    else:
         yield path, old, new
 
 

@@ -68,6 +68,14 @@ def test_the_file_is_compared_with_what_runs_and_taken_over(
     assert told["devices"]["kept"] == ["press-1"]
     assert asked(edge_agent, "config", "diff")["differences"] == []
     assert asked(edge_agent, "reload")["changed"] is False
+    more = "    downtime: {microstop: 90s, reason: status, reasons: {12: {text: Guard open}}}\n"
+    configuration.write_text(configuration.read_text("utf-8") + more, encoding="utf-8")
+    assert [line.partition("  ")[0] for line in edge_agent("config", "diff").stdout.splitlines()] == [
+        "machines.press-1.downtime.microstop: nothing -> 90s",
+        'machines.press-1.downtime.reason: nothing -> "status"',
+        'machines.press-1.downtime.reasons.12.text: nothing -> "Guard open"',
+        "1 difference; edge-agent reload takes it over",
+    ]
 
 
 def test_a_broken_file_is_not_taken_over(
