@@ -18,7 +18,7 @@ from tests.e2e.oracle import Ledger
 from tests.servers_mqtt import Received, Sink, mosquitto
 
 pytestmark = pytest.mark.needs("mosquitto")
-ROUNDS = int(os.environ.get("EDGE_AGENT_NETWORK_ROUNDS", "8"))
+ROUNDS = int(os.environ.get("EDGE_AGENT_NETWORK_ROUNDS", "5"))
 FAULTS = [fault for fault in Fault if fault is not Fault.NONE]
 LIMIT = 40
 """Seconds, on a machine that has other work."""

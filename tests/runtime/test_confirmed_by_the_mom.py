@@ -12,6 +12,8 @@ AGENT = "acme/sz1/hall/_agents/whole"
 AGENT_TOPIC = "ea/v1/_agents/whole"
 BY_MOM = ", confirm: mom"
 LOST = 500
+MANY = "    measurements: {" + ", ".join(f"m{n}: {{tags: [total], every: 20ms}}" for n in range(5)) + "}\n"
+"""So that the 500 are there soon."""
 
 
 def confirmed(run: Running) -> int:
@@ -23,7 +25,7 @@ async def test_what_a_killed_broker_had_confirmed_reaches_the_mom_all_the_same(t
         mom = Mom(broker.port, "whole", AGENT)
         async with Sink(broker.port, session="mom"):
             pass  # its session is known, so the broker keeps for it what comes now
-        async with running(tmp_path, broker=broker.port, mqtt=BY_MOM) as run:
+        async with running(tmp_path, broker=broker.port, mqtt=BY_MOM, more=MANY) as run:
             await until(lambda: confirmed(run) >= LOST, limit=60, what="the broker has confirmed 500")
             await broker.kill()
             stored = [one for one in run.messages if one.seq]
