@@ -139,6 +139,8 @@ class Signals:
 
         while self._old:
             number, old = self._old.popitem()
+            if number == signal.SIGTERM:
+                old = signal.SIG_DFL  # a second one ends the program at once, and not as one during the loading
             signal.signal(number, old)  # type: ignore[arg-type]  # what `signal` gave back
 
 
