@@ -276,6 +276,19 @@ async def test_a_message_larger_than_the_broker_takes_is_rejected_before_it_is_s
         await mqtt.close()
 
 
+async def test_topics_are_written_out_whatever_aliases_the_broker_offers() -> None:
+    offers = bytes([0x22, 0, 10])
+    async with hostile_broker(connack=packets.connack(5, 0, offers)) as broker:
+        mqtt = publisher(broker)
+        await mqtt.connect(WILL, BIRTH)
+        for seq in (1, 2):
+            await mqtt.publish(message(seq))
+        await mqtt.close()
+        assert packets.property_of(broker.connects[0].properties, 0x22) is None, "none may be sent to us"
+        assert [one.topic for one in broker.received[1:3]] == ["ea/v1/s/a/l/m/evt/state"] * 2
+        assert {packets.property_of(one.properties, packets.TOPIC_ALIAS) for one in broker.received[:3]} == {None}
+
+
 async def test_it_asks_for_a_clean_start_without_a_session() -> None:
     async with hostile_broker() as broker:
         mqtt = publisher(broker, username="press", keepalive="20s")
