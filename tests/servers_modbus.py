@@ -103,10 +103,10 @@ class ModbusSerial:
         """A ring from this holding register on, see the peer's head."""
         await self.tell({"ring": {"at": at, "slots": slots, "size": 6, "tail": tail}})
 
-    async def push(self, *entries: tuple[int, int], every: int = 0, times: int = 1) -> int:
-        """Write entries (code, value) into the ring, `times` again every so many ms. Returns how many so far."""
+    async def push(self, *entries: tuple[int, int]) -> int:
+        """Write entries (code, value) into the ring. Returns how many so far."""
         asked = [{"code": code, "value": value} for code, value in entries]
-        pushed: int = (await self.tell({"push": asked, "every": every, "times": times}))["pushed"]
+        pushed: int = (await self.tell({"push": asked}))["pushed"]
         return pushed
 
     async def writes(self) -> list[dict[str, Any]]:

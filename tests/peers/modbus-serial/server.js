@@ -12,7 +12,7 @@
 //   {"ring": {"at": 1000, "slots": 16, "size": 6, "tail": true}}
 //        a ring of slots from `at` + 10 on: code, ms since 1970 (four words, high first), value; head at `at`, tail at
 //        `at` + 1, entries without room at `at` + 2. Without "tail" it writes over what was not read.
-//   {"push": [{"code": 1, "value": 5}, …]}       entries at once; {"push": […], "every": 20, "times": 100} again and again
+//   {"push": [{"code": 1, "value": 5}, …]}       entries at once
 //   {"writes": true}                             every write that was asked for: {"table", "address", "value"}
 // Truth log: one JSON object per change: {"at": microseconds UTC, "table", "address", "value", "total"?}
 //   "total" is how often a counter has counted since it was first started; it never wraps.
@@ -38,7 +38,7 @@ let requests = 0;
 let connections = 0;
 let dropped = 0;
 const writes = [];
-let ring = null; // {at, slots, size, tail, timer, pushed}
+let ring = null; // {at, slots, size, tail, pushed}
 
 function now() {
   return Math.round((performance.timeOrigin + performance.now()) * 1000);
@@ -115,22 +115,6 @@ function push({code, value = 0}) {
   words[ring.at] = next;
 }
 
-function pushes({push: entries, every = 0, times = 1}) {
-  entries.forEach(push);
-  let left = times - 1;
-  if (left > 0) {
-    const startedAt = performance.now();
-    let done = 1;
-    clearInterval(ring.timer);
-    ring.timer = setInterval(() => {
-      const due = Math.min(times, 1 + Math.floor((performance.now() - startedAt) / every));
-      for (; done < due; done += 1) entries.forEach(push);
-      if (done >= times) clearInterval(ring.timer);
-    }, Math.max(1, every / 2));
-  }
-  return {pushed: ring.pushed};
-}
-
 function count({table, address, rate, wrap = SIZE, words = 1}) {
   const key = `${table}/${address}`;
   const counter = counters.get(key) || {total: 0, timer: null};
@@ -203,11 +187,12 @@ function obey(command) {
     return {ok: true};
   }
   if (command.ring) {
-    ring = {timer: null, pushed: 0, ...command.ring};
+    ring = {pushed: 0, ...command.ring};
     return {ok: true};
   }
   if (command.push) {
-    return pushes(command);
+    command.push.forEach(push);
+    return {pushed: ring.pushed};
   }
   if (command.writes) {
     return {writes};
