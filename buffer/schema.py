@@ -62,7 +62,8 @@ def primary(error: sqlite3.Error) -> int:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    return primary(error) in _DAMAGED
+    """Also a table or column that is not there: every statement is ours, so its description was damaged."""
+    return primary(error) in _DAMAGED or str(error).startswith("no such ")
 
 
 def is_passing(error: sqlite3.Error) -> bool:

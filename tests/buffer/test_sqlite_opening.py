@@ -188,8 +188,10 @@ async def test_a_folder_that_cannot_be_made_or_a_file_that_cannot_be_opened_says
         lambda raw: raw[:100] + bytes(4000) + raw[4100:],
         lambda raw: raw[: len(raw) // 2],
         lambda raw: raw[:4096],
+        lambda raw: raw.replace(b"crc", b"crk"),
+        lambda raw: raw.replace(b"TABLE meta", b"TABLE mete").replace(b"metameta", b"metemete"),
     ],
-    ids=["foreign bytes", "first page wiped", "cut in half", "first page alone"],
+    ids=["foreign bytes", "first page wiped", "cut in half", "first page alone", "a column", "a table"],
 )
 async def test_a_file_that_cannot_be_read_is_moved_aside_and_a_new_epoch_begins(
     path: Path, harm: Callable[[bytes], bytes]
