@@ -32,7 +32,7 @@ from buffer import quarantine, wear
 from buffer.ledger import Ledger, Writing
 from buffer.mark import Mark, MarkFile
 from buffer.outbox import Damaged, Depth, Lane, OutboxError, Room, Stored
-from buffer.schema import Opened, is_damage, is_passing, open_database
+from buffer.schema import Opened, is_damage, is_damage_at_opening, is_passing, open_database
 from buffer.space import Space
 from buffer.thread import DatabaseThread
 
@@ -144,7 +144,7 @@ class Keeper:
         try:
             opened, ledger = self._opened()
         except sqlite3.DatabaseError as error:
-            if not is_damage(error):
+            if not is_damage_at_opening(error):
                 raise
             # Found behind the checks of the opening: once more, which moves it aside.
             quarantine.mark(self.settings.path)

@@ -66,6 +66,11 @@ def is_damage(error: sqlite3.Error) -> bool:
     return primary(error) in _DAMAGED or str(error).startswith("no such ")
 
 
+def is_damage_at_opening(error: sqlite3.Error) -> bool:
+    """The same; or a statement of ours does not fit the tables, because what describes them has changed."""
+    return is_damage(error) or primary(error) == sqlite3.SQLITE_ERROR
+
+
 def is_passing(error: sqlite3.Error) -> bool:
     """Whether the same transaction can succeed later: no room, an I/O error, a lock."""
     return primary(error) in _NO_ROOM
@@ -344,7 +349,7 @@ def last_numbers(connection: sqlite3.Connection, epoch: str) -> dict[str, int]:
 
 
 def _translate(error: sqlite3.Error, path: Path) -> Exception:
-    if is_damage(error):
+    if is_damage_at_opening(error):
         return _Damage(str(error))
     code = primary(error)
     if code in _LOCKED:

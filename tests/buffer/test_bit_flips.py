@@ -128,6 +128,17 @@ async def test_nothing_wrong_is_sent_and_the_start_works_whatever_bit_turned_ove
     assert went["lost unseen"] <= (0 if where == "buffer.db" else FLIPS // 20)
 
 
+@pytest.mark.parametrize("table", [b"TABLE meta (", b"TABLE pending (", b"TABLE message ("])
+async def test_a_changed_word_of_what_describes_the_tables_is_damage(tmp_path: Path, table: bytes) -> None:
+    path = tmp_path / "buffer.db"
+    _, sent = await fill(path, tmp_path / "open")
+    raw = path.read_bytes()
+    column = {b"TABLE meta (": b"crc", b"TABLE pending (": b"bytes", b"TABLE message (": b"crc"}[table]
+    at = raw.index(column, raw.index(table))
+    path.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+    assert await use(path, sent) == "new epoch"
+
+
 async def test_a_changed_message_is_a_dead_letter_and_reported_and_the_others_are_sent(tmp_path: Path) -> None:
     path = tmp_path / "buffer.db"
     epoch, sent = await fill(path, tmp_path / "open")
