@@ -196,7 +196,7 @@ async def test_an_unknown_server_is_refused_until_its_certificate_is_moved(
     assert error.code == "C511"
     (file,) = (tmp_path / "rejected").iterdir()
     assert str(file) in str(error)
-    assert str(tmp_path / "trusted") in str(error)
+    assert "edge-agent cert trust" in str(error)
     (tmp_path / "trusted").mkdir()
     shutil.move(file, tmp_path / "trusted")
     opened = await connect(options)
