@@ -21,11 +21,11 @@ from edge_agent.health import DeviceHealth
 from tests.machine.stories import OpcPlc, config, machine
 from tests.servers_opcua import NodeOpcua, node_opcua
 
-REBOOTS = 100 if os.environ.get("EDGE_AGENT_TORTURE") else 1
+REBOOTS = int(os.environ.get("EDGE_AGENT_REBOOTS", "1"))
 LIVE = 10.0
 """Seconds after which a tag must be live once its node is there."""
 
-pytestmark = [pytest.mark.needs("node"), pytest.mark.torture, pytest.mark.timeout(1800 if REBOOTS > 10 else 120)]
+pytestmark = [pytest.mark.needs("node"), pytest.mark.torture, pytest.mark.timeout(120 + 20 * REBOOTS)]
 TYPES = {"Status": "int16", "FaultCode": "uint16", "Total": "uint16", "Rejects": "uint16", "Tonnage": "float32"}
 MACHINE: dict[str, Any] = {
     "state": {"from": "Status", "map": {1: "idle", 2: "running", 8: "fault"}},

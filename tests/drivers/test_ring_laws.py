@@ -16,7 +16,7 @@ from drivers.ring.plan import Plan
 from tests.drivers.ring_plc import RingPlc, plan
 from tests.drivers.test_ring import Session
 
-LONG = bool(os.environ.get("EDGE_AGENT_TORTURE"))
+STORIES = int(os.environ.get("EDGE_AGENT_RING_STORIES", "300"))
 
 
 class Deed(NamedTuple):
@@ -102,8 +102,8 @@ def holes(told: list[int | str], last: int) -> list[tuple[int, int]]:
 
 
 @pytest.mark.torture
-@pytest.mark.timeout(7200 if LONG else 120)
-@settings(max_examples=12_000 if LONG else 300, deadline=None)
+@pytest.mark.timeout(7200 if STORIES > 300 else 120)
+@settings(max_examples=STORIES, deadline=None)
 @example(
     plan("next", 4, boot=True),
     [Deed("scan", 0, (3,)), Deed("reboot"), Deed("scan", 0, (1, 3, 0, 2))],  # slots are written over twice meanwhile
