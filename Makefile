@@ -57,7 +57,7 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 system:
-	@packaging/system-packages.sh mosquitto mosquitto_sub strace ip node npm cc libmodbus mbpoll
+	@packaging/system-packages.sh mosquitto mosquitto_sub strace ip node npm cc libmodbus mbpoll mkfs.xfs
 
 .venv/bin/python:
 	@packaging/create-venv.sh .venv

@@ -40,6 +40,7 @@ LONG = {
     "EDGE_AGENT_CRASH_POINTS": "2000",
     "EDGE_AGENT_DISK_FULL": "100",
     "EDGE_AGENT_FRAMES": "1000000",
+    "EDGE_AGENT_IMAGE_CUTS": "1000",
     "EDGE_AGENT_KILLS": "10000",
     "EDGE_AGENT_MODBUS_READS": "1000000",
     "EDGE_AGENT_MQTT_FRAMES": "100000",
@@ -52,9 +53,9 @@ LONG = {
     "EDGE_AGENT_TORTURE": "1",
 }
 """What makes the tests long, each by a number of its own: damaged bits, killed brokers, jumps of the clock, kills at
-a write or sync, full disks, damaged answers of devices, kills at any moment, reads of bad gateways, broken packets,
-bad networks, power cuts, reboots of a PLC, reloads, stories of a ring, minutes of a soak. The rest knows one long
-form. A length that is in the environment holds."""
+a write or sync, full disks, damaged answers of devices, power cuts of whole file systems, kills at any moment, reads
+of bad gateways, broken packets, bad networks, power cuts of recorded writes, reboots of a PLC, reloads, stories of a
+ring, minutes of a soak. The rest knows one long form. A length that is in the environment holds."""
 LONG |= {name: os.environ[name] for name in LONG if name in os.environ}
 
 

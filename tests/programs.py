@@ -15,6 +15,8 @@ PACKAGES = {
     "unshare": "util-linux",
     "nsenter": "util-linux",
     "ip": "iproute2",
+    "mkfs.xfs": "xfsprogs",
+    "mkfs.ext4": "e2fsprogs",
 }
 """Program → Debian package, where the names differ."""
 

@@ -96,6 +96,8 @@ class Promises:
         self.epoch: str | None = None
         self.stored: set[tuple[str, int]] = set()
         self.void: set[tuple[str, int]] = set()
+        self.later: set[tuple[str, int]] = set()
+        """What may have been made void while a copy of the database was made."""
         self.dead: set[tuple[str, int]] = set()
         self.closed = False
 
@@ -110,6 +112,11 @@ class Promises:
             elif word != "closed":
                 known = {"stored": self.stored, "acking": self.void, "rejecting": self.void, "dead": self.dead}
                 known[word].add((rest[0], int(rest[1])))
+
+    def foresee(self, said: Iterable[str]) -> None:
+        """What was said since while a copy was made: it may hold that already, or not."""
+        words = (line.split() for line in said)
+        self.later = {(rest[0], int(rest[1])) for word, *rest in words if word in ("acking", "rejecting")}
 
 
 async def check(database: Path, promises: Promises) -> None:
@@ -146,13 +153,15 @@ async def check(database: Path, promises: Promises) -> None:
     dead = _dead_and_whole(path)
     still = {(stream, seq) for stream, seq in declared if seq in waiting[stream]}
     assert not still, f"{still} was declared as given up and waits"
-    void = promises.void | declared
+    void = promises.void | promises.later | declared
     for stream in STREAMS:
         gone = {seq for of, seq in void if of == stream}
         assert waiting[stream] | dead[stream] | gone >= set(range(1, last[stream] + 1)), f"a hole in {stream}"
         assert max(waiting[stream] | dead[stream], default=0) <= last[stream], (
             f"{stream}: a message without its state"
         )
+    for stream, seq in promises.stored | promises.void | promises.dead:
+        assert seq <= last[stream], f"{stream} {seq} was given and would be given again"
     for stream, seq in promises.stored - void:
         assert seq in waiting[stream], f"{stream} {seq} was stored and is lost"
     for stream, seq in promises.dead:
