@@ -19,6 +19,8 @@ ACK_S: Final = 0.9
 """A confirmation is committed within a second."""
 ACK_ROWS: Final = 500
 """So many confirmations are committed without waiting for the second."""
+PURGE_ROWS: Final = 500
+"""So many confirmed messages go at once when they are removed by hand: appends come between."""
 RETRY_S: Final = 0.5
 TIDY_S: Final = 60.0
 
@@ -214,15 +216,11 @@ class SqliteOutbox:
         return await self._ask(lambda keeper: question(keeper.ledger.connection))
 
     async def purge(self, *, dead: bool) -> int:
-        """Remove the dead letters, or else the confirmed messages that are kept; how many they were."""
-        removed = 0
-        while True:
-            rows = await self._ask(
-                lambda keeper: keeper.ledger.forget_dead() if dead else keeper.ledger.prune(None, 500)
-            )
-            removed += rows
-            if rows == 0:
-                return removed
+        """Remove the dead letters, or else some of the confirmed messages that are kept; how many, 0 when none is
+        left."""
+        return await self._ask(
+            lambda keeper: keeper.ledger.forget_dead() if dead else keeper.ledger.prune(None, PURGE_ROWS)
+        )
 
     async def _ask(self, question: "Callable[[Keeper], _T]") -> "_T":
         if self._thread is None:

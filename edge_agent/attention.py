@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_agent.clock import rfc3339
+from edge_agent.gauge import SILENT_AFTER, unanswered
 
 _NEED_A_PERSON = ("DOWN", "STALE", "DEGRADED")
 NEARLY_FULL = 0.7
@@ -30,6 +31,8 @@ def troubles(told: Mapping[str, Any]) -> list[str]:
     if told["broker"]["status"] == "DOWN":
         out.append("the broker is DOWN; events are kept in the buffer")
     buffer = told["buffer"]
+    if (silent := buffer["silent_s"]) is not None and silent >= SILENT_AFTER:
+        out.append(unanswered(silent))
     if buffer["full"]:
         out.append("the buffer is FULL")
     elif buffer["fill"] >= NEARLY_FULL:

@@ -226,5 +226,11 @@ RUNNING: dict[str, Page] = {
         "epoch, and data.loss says so for every stream. Two agents with one agent.id look the same: give each its "
         "own.",
     ),
+    "S710": Page(
+        "The disk of the buffer does not answer",
+        "A write or a sync has hung for ten seconds and more: until it answers nothing new is stored or sent, and "
+        "devices are not read on. What was stored is safe. Look at the disk, its cable and the kernel's log (dmesg); "
+        "on a network file system, at the server. edge-agent status answers from memory meanwhile.",
+    ),
 }
 """Codes of an agent that runs."""

@@ -17,6 +17,7 @@ from edge_agent.clock import Clock, Instant, rfc3339
 from edge_agent.control.feed import Dropped, Feed
 from edge_agent.control.server import Command
 from edge_agent.floor import Floor
+from edge_agent.gauge import Gauge
 from edge_agent.health import BrokerHealth, DeviceHealth, Health, Link
 from edge_agent.replay.recording import Changes
 from edge_agent.running import Running
@@ -41,12 +42,14 @@ class Inspection:
         health: Health,
         floor: Floor,
         outbox: Outbox,
+        gauge: Gauge,
         clock: Clock,
     ) -> None:
         self._running = running
         self._health = health
         self._floor = floor
         self._outbox = outbox
+        self._gauge = gauge
         self._clock = clock
         self._began = clock.now()
         self._events = Feed()
@@ -58,9 +61,9 @@ class Inspection:
         return {"status": self.status, "tail": self._tail, "values": self._values, "record": self._record}
 
     async def status(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        """Agent, devices, machines, broker and buffer as they are now."""
+        """Agent, devices, machines and broker as they are now; the buffer as it was when its disk answered last."""
+        depth, silent = await self._gauge.read()
         now = self._clock.now()
-        depth = await self._outbox.depth()
         return {
             "agent": {
                 "id": self._running.config.agent.id,
@@ -88,6 +91,7 @@ class Inspection:
                 "full": self._outbox.full,
                 "stored": depth.stored,
                 "written_bytes": depth.written,
+                "silent_s": silent,
             },
         }
 

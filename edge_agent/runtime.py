@@ -37,6 +37,7 @@ from edge_agent.events.topics import AGENT_STREAM, agent_place
 from edge_agent.events.types import AgentStarted, AgentStopped, Data, DataLoss
 from edge_agent.explanation import Explanation
 from edge_agent.floor import STORED_AT, Floor, Observer
+from edge_agent.gauge import Gauge
 from edge_agent.health import Health
 from edge_agent.heartbeat import CLOCK_JUMPED, Heartbeat
 from edge_agent.inspection import Inspection
@@ -167,7 +168,8 @@ class Agent:
 
             sending = Sending(forwarder)
             storekeeping = Storekeeping(outbox, lambda: sending.forwarder)
-            inspection = Inspection(self._running, self.health, floor, outbox, clock)
+            gauge = Gauge(outbox, clock)
+            inspection = Inspection(self._running, self.health, floor, outbox, gauge, clock)
             heartbeat = Heartbeat(floor, outbox, self.health, clock, disk=buffer.parent, running=self._running)
             explanation = Explanation(self._running, self.health, floor, outbox, clock)
             administration = Administration(floor, outbox, retained, clock, lambda: sending.forwarder)
@@ -189,7 +191,7 @@ class Agent:
                 ready()
                 try:
                     bounds = Bounds(floor, outbox, clock, config.buffer)
-                    await self._collect(stop, floor, heartbeat, bounds, sending, inbox, site, outbox.epoch)
+                    await self._collect(stop, floor, heartbeat, bounds, gauge, sending, inbox, site, outbox.epoch)
                     await self._last_words(floor, outbox, (clock.now().mono - began.mono) / 1e6)
                 finally:
                     await sending.end()
@@ -224,6 +226,7 @@ class Agent:
         floor: Floor,
         heartbeat: Heartbeat,
         bounds: Bounds,
+        gauge: Gauge,
         sending: Sending,
         inbox: Inbox,
         site: Site,
@@ -240,6 +243,7 @@ class Agent:
                     group.create_task(floor.tick(), name="timers"),
                     group.create_task(heartbeat.run(), name="heartbeat"),
                     group.create_task(bounds.run(), name="bounds"),
+                    group.create_task(gauge.run(), name="gauge"),
                     group.create_task(sending.watch(), name="forwarder: watched"),
                     group.create_task(inbox.run(), name="inbox"),
                     group.create_task(site.run(), name="page"),

@@ -13,6 +13,8 @@ from edge_agent.delivery.forwarder import Forwarder
 T = TypeVar("T")
 
 REPLAY_AT_ONCE = 5000
+PURGE_AT_ONCE = 10_000
+"""Messages removed for one question."""
 
 
 class Look(Protocol):
@@ -82,6 +84,13 @@ class Storekeeping:
         return {"sent": len(kept), "next": kept[-1].message.seq + 1 if len(kept) == REPLAY_AT_ONCE else None}
 
     async def _purge(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Remove some; `more`: perhaps not all."""
         if not isinstance(self._outbox, SqliteOutbox):
             raise ValueError("this agent has no buffer on a disk")
-        return {"removed": await self._outbox.purge(dead=_word(asked, "state", ("sent", "dead")) == "dead")}
+        dead, removed = _word(asked, "state", ("sent", "dead")) == "dead", 0
+        while removed < PURGE_AT_ONCE:
+            rows = await self._outbox.purge(dead=dead)
+            removed += rows
+            if rows == 0:
+                return {"removed": removed, "more": False}
+        return {"removed": removed, "more": True}

@@ -16,6 +16,7 @@ from edge_agent.cli.loading import File, load
 from edge_agent.cli.ui import Ui
 
 if TYPE_CHECKING:
+    from buffer.outbox import OutboxError
     from config.load import Loaded
 
 Ask = Callable[..., Any]
@@ -61,7 +62,7 @@ def register(app: typer.Typer) -> None:
         loaded = load(ui, file)
         ask, agent = _asking(loaded)
         drained = None if agent is None else _drained_in(agent)
-        buffer = None if agent is None else agent.ask("status")["buffer"]
+        buffer = None if agent is None else _buffer_of(agent)
         told = _told(ask("stats"), buffer, drained, loaded.config.buffer.max_size)
         ui.result(told if ui.json else "\n".join(_stats(told)))
 
@@ -209,9 +210,10 @@ def register(app: typer.Typer) -> None:
         count = ask("stats")[state.value]
         removed = 0
         if yes:
-            removed = (
-                _purged(loaded, state) if agent is None else agent.ask("buffer_purge", state=state.value)["removed"]
-            )
+            for rows in _purged(loaded, state) if agent is None else _let_purge(agent, state):
+                removed += rows
+                if removed < count:
+                    ui.note(f"{removed} of {count} messages removed")
         if ui.json:
             ui.result({"ok": True, "state": state.value, "there": count, "removed": removed})
         else:
@@ -224,13 +226,21 @@ def _asking(loaded: "Loaded") -> tuple[Ask, Any]:
     """How to ask the buffer of a configuration, and the running agent if there is one."""
     from edge_agent.cli.running import agent_of, reached
     from edge_agent.control.client import NotRunning
+    from edge_agent.gauge import SILENT, SILENT_AFTER, unanswered
+
+    def status() -> dict[str, Any] | None:
+        try:
+            return dict(agent.ask("status"))
+        except NotRunning:
+            return None
 
     agent = agent_of(loaded, answer_time=SLOW)
-    try:
-        reached_agent = agent.ask("buffer", what="stats") is not None
-    except NotRunning:
-        reached_agent = False
-    if reached_agent:
+    told = reached(status)
+    if told is not None:
+        silent = told["buffer"]["silent_s"]
+        if silent is not None and silent >= SILENT_AFTER:
+            hint = "edge-agent status answers from memory"
+            raise Stop(ExitCode.TRY_AGAIN, unanswered(silent), hints=[hint], fault=SILENT)
         return lambda what, **asked: reached(lambda: agent.ask("buffer", what=what, **asked)), agent
     path = loaded.base_dir / loaded.config.buffer.path
 
@@ -243,37 +253,55 @@ def _asking(loaded: "Loaded") -> tuple[Ask, Any]:
             with looking_into(path) as connection:
                 return answer(connection, {"what": what, **asked})
         except OutboxError as error:
-            code = {"S701": ExitCode.TRY_AGAIN, "S707": ExitCode.PROBLEM}.get(error.code, ExitCode.UNREACHABLE)
-            raise Stop(code, str(error), fault=error.code) from None
+            raise _unusable(error) from None
 
     return alone, None
 
 
-def _purged(loaded: "Loaded", state: Kept) -> int:
-    """Removed from the file of an agent that does not run."""
+def _let_purge(agent: Any, state: Kept) -> Iterator[int]:
+    """Removed by the running agent, some at a time."""
+    from edge_agent.cli.running import reached
+
+    more = True
+    while more:
+        told = reached(partial(agent.ask, "buffer_purge", state=state.value))
+        more = told["more"]
+        yield told["removed"]
+
+
+def _purged(loaded: "Loaded", state: Kept) -> Iterator[int]:
+    """Removed from the file of an agent that does not run, some at a time."""
     import asyncio
     import time
 
+    from buffer.outbox import OutboxError
     from buffer.sqlite import SqliteOutbox
 
     config = loaded.config
-
-    async def work() -> int:
-        outbox = SqliteOutbox(
-            loaded.base_dir / config.buffer.path,
-            agent_id=config.agent.id,
-            max_size=config.buffer.max_size,
-            keep_sent=config.buffer.keep_sent,
-            commit_interval=config.buffer.commit_interval,
-            now=lambda: time.time_ns() // 1000,
-        )
-        await outbox.open()
+    outbox = SqliteOutbox(
+        loaded.base_dir / config.buffer.path,
+        agent_id=config.agent.id,
+        max_size=config.buffer.max_size,
+        keep_sent=config.buffer.keep_sent,
+        commit_interval=config.buffer.commit_interval,
+        now=lambda: time.time_ns() // 1000,
+    )
+    with asyncio.Runner() as runner:
         try:
-            return await outbox.purge(dead=state is Kept.DEAD)
-        finally:
-            await outbox.close()
+            runner.run(outbox.open())
+            try:
+                while rows := runner.run(outbox.purge(dead=state is Kept.DEAD)):
+                    yield rows
+            finally:
+                runner.run(outbox.close())
+        except OutboxError as error:
+            raise _unusable(error) from None
 
-    return asyncio.run(work())
+
+def _unusable(error: "OutboxError") -> Stop:
+    """How a command ends that cannot use the file."""
+    code = {"S701": ExitCode.TRY_AGAIN, "S707": ExitCode.PROBLEM}.get(error.code, ExitCode.UNREACHABLE)
+    return Stop(code, str(error), fault=error.code)
 
 
 def _rows(ask: Ask, count: int | None, **asked: Any) -> Iterator[dict[str, Any]]:
@@ -297,13 +325,20 @@ def _counted(ui: Ui, rows: Iterator[dict[str, Any]], words: str) -> Iterator[dic
         yield row
 
 
+def _buffer_of(agent: Any) -> Mapping[str, Any]:
+    from edge_agent.cli.running import reached
+
+    told: Mapping[str, Any] = reached(lambda: agent.ask("status"))["buffer"]
+    return told
+
+
 def _drained_in(agent: Any) -> float | None:
     """Seconds until nothing waits any more at the pace of one second; None if it does not become less."""
-    before = agent.ask("status")["buffer"]["rows"]
+    before: int = _buffer_of(agent)["rows"]
     if before == 0:
         return 0.0
     Event().wait(PACE)
-    after: int = agent.ask("status")["buffer"]["rows"]
+    after: int = _buffer_of(agent)["rows"]
     return after * PACE / (before - after) if after < before else None
 
 

@@ -54,6 +54,11 @@ _BUFFER = (
     _gauge("buffer_bytes", "Bytes of the events that wait.", lambda one: one["bytes"]),
     _gauge("buffer_oldest_seconds", "Age of the oldest event that waits.", lambda one: one["oldest_s"] or 0),
     _gauge("buffer_fill_ratio", "How full the buffer is, 0 to 1.", lambda one: one["fill"]),
+    _gauge(
+        "buffer_silent_seconds",
+        "For how long its disk has not answered, 0 while it does.",
+        lambda one: one["silent_s"] or 0,
+    ),
     _gauge("buffer_full", "1 while the buffer takes no more.", lambda one: one["full"]),
     _counter("buffer_stored", "Events stored.", "stored"),
     _counter("buffer_written_bytes", "Bytes sent to the disk for them and for states (Linux).", "written_bytes"),

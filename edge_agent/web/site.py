@@ -16,6 +16,7 @@ from config.errors import Problem
 from config.model import Http
 from edge_agent.attention import stamped, troubles
 from edge_agent.clock import Clock
+from edge_agent.gauge import SILENT_AFTER
 from edge_agent.running import Running
 from edge_agent.web.metrics import CONTENT_TYPE, exposition
 from edge_agent.web.server import Answer, Page, Server
@@ -92,8 +93,10 @@ class Site:
 
     async def _ready(self) -> Answer:
         """Whether what happens is kept: not whether devices and broker are there, which a restart would not mend."""
-        status = await self._status({})
-        if status["buffer"]["full"]:
+        buffer = (await self._status({}))["buffer"]
+        if buffer["silent_s"] is not None and buffer["silent_s"] >= SILENT_AFTER:
+            return Answer(b"the disk of the buffer does not answer\n", status=HTTPStatus.SERVICE_UNAVAILABLE)
+        if buffer["full"]:
             return Answer(b"the buffer is full\n", status=HTTPStatus.SERVICE_UNAVAILABLE)
         return Answer(b"ready\n")
 

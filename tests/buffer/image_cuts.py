@@ -7,6 +7,7 @@ import asyncio
 import copy
 import os
 import random
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -52,6 +53,8 @@ class Story:
         number = 0
         while not self.over:
             number += 1
+            for home in self._disk.home.glob("[0-9]*"):
+                shutil.rmtree(home)
             promises = Promises()
             for life in LIVES:
                 if self.over:

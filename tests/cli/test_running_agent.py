@@ -92,7 +92,8 @@ TOLD = {
         "status": "DOWN", "url": "mqtts://mom:8883", "confirmed": 17, "last_confirmed_at": None, "code": "B601",
         "message": "login refused",
     },
-    "buffer": {"rows": 12, "bytes": 3500, "oldest_s": 61, "dead": 1, "fill": 0.81, "full": False, "full_in_s": 7200},
+    "buffer": {"rows": 12, "bytes": 3500, "oldest_s": 61, "dead": 1, "fill": 0.81, "full": False, "full_in_s": 7200,
+               "silent_s": None},
 }  # fmt: skip
 
 

@@ -49,6 +49,7 @@ from edge_agent.delivery import refusals
 from edge_agent.delivery.continuity import RolledBack
 from edge_agent.delivery.forwarder import Forwarder
 from edge_agent.delivery.publisher import PublishError
+from edge_agent.gauge import SILENT, unanswered
 from edge_agent.health import DeviceHealth
 from edge_agent.heartbeat import CLOCK_JUMPED, jumped
 
@@ -185,6 +186,11 @@ async def _damaged(folder: Path) -> Exception:
 @makes("S703")
 def _clock(_: Path) -> Exception:
     return _Said(CLOCK_JUMPED, jumped(-3_600_000_000))
+
+
+@makes("S710")
+def _hung_disk(_: Path) -> Exception:
+    return _Said(SILENT, unanswered(12))
 
 
 class _Said(Exception):

@@ -133,6 +133,8 @@ async def test_a_disk_that_hangs_does_not_hold_a_stop_and_what_was_committed_is_
         await process.until(lambda status: status["buffer"]["rows"] > 3)
         hangs.touch()
         await until(lambda: hangs.read_text(), what="the disk hangs")
+        hung = await process.until(lambda status: status["buffer"]["silent_s"] is not None)
+        assert hung["buffer"]["rows"] > 3
         await stop(process)
         assert HANGING in process.tail()
     types, clean = stored(tmp_path)

@@ -27,6 +27,7 @@ STATUS: dict[str, Any] = {
     "buffer": {
         "rows": 3, "bytes": 900, "oldest_s": None, "dead": 0, "fill": 0.25, "full": False, "stored": 18,
         "written_bytes": 40_960,
+        "silent_s": None,
     },
 }  # fmt: skip
 
