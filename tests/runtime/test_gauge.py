@@ -67,7 +67,7 @@ async def test_while_the_disk_hangs_what_was_known_last_is_told_and_for_how_long
 async def test_a_disk_that_hangs_and_one_that_answers_again_are_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "edge_agent.gauge")
     outbox, clock = Disk(), Hand()
     gauge = Gauge(outbox, clock, patience=0.01)
     await outbox.open()
