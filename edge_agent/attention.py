@@ -7,6 +7,7 @@ from edge_agent.clock import rfc3339
 from edge_agent.gauge import SILENT_AFTER, unanswered
 
 _NEED_A_PERSON = ("DOWN", "STALE", "DEGRADED")
+_FORBIDDEN = ("B601", "B608")
 NEARLY_FULL = 0.7
 SOON = 86_400
 """Seconds until a buffer that fills is full: time enough for a person."""
@@ -30,6 +31,8 @@ def troubles(told: Mapping[str, Any]) -> list[str]:
     ]
     if told["broker"]["status"] == "DOWN":
         out.append("the broker is DOWN; events are kept in the buffer")
+    elif (why := told["broker"].get("no_commands")) and why["code"] in _FORBIDDEN:
+        out.append(f"no commands of the MOM are received: {why['code']} {why['message']}")
     buffer = told["buffer"]
     if (silent := buffer["silent_s"]) is not None and silent >= SILENT_AFTER:
         out.append(unanswered(silent))

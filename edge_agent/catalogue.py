@@ -170,7 +170,8 @@ RUNNING: dict[str, Page] = {
     "C540": Page(
         "The running agent does not know this",
         "The file was changed since the agent read it, and the device or tag is not in what runs. It is not looked "
-        "at past the agent, for that could need a second connection. Take the file over with edge-agent reload.",
+        "at past the agent, for that could need a second connection. Take the file over with edge-agent reload. Or "
+        "the agent is still connecting to it: check again in a moment.",
     ),
     "C599": Page(
         "The driver failed in a way it should not",

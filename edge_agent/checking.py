@@ -14,6 +14,7 @@ from config.model import DeviceOptions
 from config.report import Place, at
 from config.secrets import resolve
 from config.source import TOP
+from edge_agent.clock import SECOND, SystemClock
 from edge_agent.delivery.login import login
 from edge_agent.delivery.publisher import PublishError
 from edge_agent.delivery.trial import try_login
@@ -21,16 +22,22 @@ from edge_agent.downlink import topics
 from edge_agent.looking import Failed, Way
 
 NOT_KNOWN = "C540"
+CONNECTING = "CONNECTING"
+SETTLING = 10.0
+"""Seconds that a running agent has to find out about what it has just begun to connect to."""
+_ASKED_AGAIN = 0.25
 AT_ONCE = 8
 """Devices that are looked at side by side."""
 PIECE = 100
 """Tags of one look."""
 _ADDRESSES = ("node", "reference", "holding", "input", "coil", "discrete")
+_LATER = "check again in a moment; edge-agent status shows how it goes on"
 _RELOAD = "edge-agent reload takes the file over; then check again"
 
 
 class Checked(NamedTuple):
-    """A device, or the broker. `status`: UP, DOWN, or UNKNOWN where it could not be asked."""
+    """A device, or the broker. `status`: UP, DOWN, CONNECTING where the running agent does not know yet, or UNKNOWN
+    where it could not be asked."""
 
     name: str
     endpoint: str
@@ -76,6 +83,9 @@ async def device(
             told(name, len(piece))
         if strange and not seen:
             raise next(iter(strange.values()))
+    except Connecting as error:
+        fault = fault_of(loaded, ("devices", name), ("url",), NOT_KNOWN, str(error), _LATER)
+        return Checked(name, options.endpoint, CONNECTING, (fault,), len(tags))
     except Failed as error:
         fault = fault_of(loaded, ("devices", name), ("url",), error.code, str(error))
         return Checked(name, options.endpoint, "DOWN", (fault,), len(tags), native=error.native)
@@ -146,11 +156,33 @@ def _refused(loaded: Loaded, error: PublishError, status: str) -> Checked:
 
 def broker_of(loaded: Loaded, told: Mapping[str, Any]) -> Checked:
     """The broker as the running agent knows it; `told`: that part of its status."""
-    faults: tuple[Fault, ...] = ()
-    if told["status"] != "UP":
-        what = told["message"] or "the running agent is not connected to the broker yet"
-        faults = (fault_of(loaded, ("mqtt",), (_PLACES.get(told["code"], "url"),), told["code"] or "B605", what),)
+    code, what, fix = told["code"], told["message"], ""
+    if told["status"] == CONNECTING:
+        code, what, fix = NOT_KNOWN, "the running agent is not connected to the broker yet", _LATER
+    elif told["status"] == "UP":
+        why = told.get("no_commands") or {"code": "", "message": ""}
+        code, what = why["code"], why["message"]
+    faults = (fault_of(loaded, ("mqtt",), (_PLACES.get(code, "url"),), code, what, fix),) if code else ()
     return Checked("broker", told["url"], told["status"], faults)
+
+
+async def settled(ask: Callable[[], dict[str, Any]], told: Callable[[str], None]) -> dict[str, Any]:
+    """The status of a running agent, as soon as it knows of every device and the broker whether it is there; after
+    `SETTLING` what it knows then. `told`: what is waited for."""
+    clock = SystemClock()
+    until = clock.now().mono + SETTLING * SECOND
+    while True:
+        status = await asyncio.to_thread(ask)
+        known = {**status["devices"], "broker": status["broker"]}
+        waiting = [name for name, one in known.items() if one["status"] == CONNECTING]
+        if not waiting or clock.now().mono > until:
+            return status
+        told(f"the agent connects to {', '.join(waiting)}")
+        await clock.sleep(_ASKED_AGAIN)
+
+
+class Connecting(Failed):
+    """The running agent does not know yet whether the device is there."""
 
 
 class Told:
@@ -166,8 +198,9 @@ class Told:
         raise self._failed(device)
 
     def _failed(self, device: str) -> Failed:
-        what = self._told["message"] or f"the running agent is not connected to {device} yet"
-        return Failed(what, code=self._told["code"] or "C502")
+        if self._told["status"] == CONNECTING:
+            return Connecting(f"{device} is not checked: the running agent is still connecting to it", code=NOT_KNOWN)
+        return Failed(self._told["message"] or self._told["reason"] or "", code=self._told["code"] or "C502")
 
 
 class Elsewhere:

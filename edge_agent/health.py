@@ -86,6 +86,8 @@ class BrokerHealth:
     message: str | None = None
     commands: bool = False
     """Commands of the MOM can come."""
+    no_commands: PublishError | None = None
+    """Why they cannot."""
     confirmed_messages: int = 0
     refused_messages: int = 0
     last_confirmed_at: int | None = None
@@ -98,8 +100,8 @@ class BrokerHealth:
             self.online, self.since = False, self.clock.now().wall
         self.code, self.message = error.code, str(error)
 
-    def listening(self, now: bool) -> None:
-        self.commands = now
+    def listening(self, now: bool, why: PublishError | None) -> None:
+        self.commands, self.no_commands = now, why
 
     def confirmed(self, count: int) -> None:
         self.confirmed_messages += count

@@ -220,6 +220,9 @@ def device_status(options: DeviceOptions, health: DeviceHealth, now: int) -> dic
 def broker_status(health: BrokerHealth) -> dict[str, Any]:
     return {
         "commands": health.commands,
+        "no_commands": None
+        if health.no_commands is None
+        else {"code": health.no_commands.code, "message": str(health.no_commands)},
         "status": "UP" if health.online else "DOWN" if health.since is not None else "CONNECTING",
         "since": None if health.since is None else rfc3339(health.since),
         "code": health.code,

@@ -23,8 +23,10 @@ def register(app: typer.Typer) -> None:
         """The configuration against the plant: connects to every device and the broker, and names each bad tag,
         certificate and permission with what to do. Publishes nothing; through the agent if one runs.
 
-        Exit code 3 if something is wrong, 69 if a device or the broker cannot be reached, 78 for the file itself.
+        Exit code 3 if something is wrong, 69 if a device or the broker cannot be reached, 75 if the running agent is
+        still connecting to one, 78 for the file itself.
         """
+        from edge_agent import checking
         from edge_agent.cli.progress import Progress
         from edge_agent.cli.reach import look
 
@@ -35,9 +37,14 @@ def register(app: typer.Typer) -> None:
         through = status is not None
         if status is not None and status["agent"]["config_hash"] != loaded.hash:
             ui.warn("the agent runs with another configuration than this file: edge-agent config diff shows it")
-        wrong = certificates(loaded)
         faults = [fault for one in found for fault in one.faults]
-        down = [one.name for one in found if one.status == "DOWN"]
+        said = " ".join(fault.what for fault in faults)
+        wrong = [
+            one
+            for one in files(loaded, secrets=not through)  # those of a running agent may be for its user alone
+            if one["text"].partition(": ")[2] not in said
+        ]
+        statuses = {one.status for one in found}
         if ui.json:
             ui.result(
                 {
@@ -51,15 +58,16 @@ def register(app: typer.Typer) -> None:
             )
         else:
             _show(ui, found, wrong, through=through)
-        if down:
+        if "DOWN" in statuses:
             raise Stop(ExitCode.UNREACHABLE)
+        if checking.CONNECTING in statuses:
+            raise Stop(ExitCode.TRY_AGAIN)
         if faults or wrong:
             raise Stop(ExitCode.PROBLEM)
 
 
 async def _all(loaded: "Loaded", told: Any) -> "tuple[dict[str, Any] | None, list[Checked]]":
     """(the status of the agent that was asked, the devices and the broker last)"""
-    import asyncio
 
     from drivers.registry import Drivers
     from edge_agent import checking
@@ -71,7 +79,9 @@ async def _all(loaded: "Loaded", told: Any) -> "tuple[dict[str, Any] | None, lis
 
     agent = agent_of(loaded, answer_time=LOOK_TIME)
     try:
-        status: dict[str, Any] | None = await asyncio.to_thread(agent.ask, "status")
+        status: dict[str, Any] | None = await checking.settled(
+            lambda: agent.ask("status"), lambda what: told(what, 0)
+        )
     except NotRunning:
         status = None
     async with Direct(loaded.config.devices, Drivers().open, SystemClock()) as direct:
@@ -81,7 +91,9 @@ async def _all(loaded: "Loaded", told: Any) -> "tuple[dict[str, Any] | None, lis
                 return direct
             known, options = status["devices"].get(name), loaded.config.devices[name]
             if known is not None and known["endpoint"] == options.endpoint:
-                return checking.Told(known) if known["status"] in ("DOWN", "CONNECTING") else ThroughAgent(agent)
+                return (
+                    checking.Told(known) if known["status"] in ("DOWN", checking.CONNECTING) else ThroughAgent(agent)
+                )
             holders = held_by(status, options.endpoint)
             return checking.Elsewhere(holders) if holders else direct
 
@@ -91,13 +103,13 @@ async def _all(loaded: "Loaded", told: Any) -> "tuple[dict[str, Any] | None, lis
     return status, [*found, checking.broker_of(loaded, status["broker"])]
 
 
-def certificates(loaded: "Loaded") -> list[dict[str, str]]:
-    """What is wrong with the files of certificates and secrets; the broker's password is told with the broker."""
+def files(loaded: "Loaded", *, secrets: bool) -> list[dict[str, str]]:
+    """What is wrong with the files of certificates and, if asked for, with secrets."""
     from edge_agent.clock import SystemClock
     from edge_agent.upkeep import doctor
 
-    found = [*doctor.certificates(loaded, SystemClock()), *doctor.secrets(loaded)]
-    return [one._asdict() for one in found if one.state == "problem" and not one.text.startswith("mqtt.password")]
+    found = [*doctor.certificates(loaded, SystemClock()), *(doctor.secrets(loaded) if secrets else ())]
+    return [one._asdict() for one in found if one.state == "problem"]
 
 
 def _told(one: "Checked") -> dict[str, Any]:

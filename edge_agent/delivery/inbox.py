@@ -54,9 +54,9 @@ class Inbox:
         take: Callable[[Delivered], Awaitable[None]],
         clock: Clock,
         random: Random,
-        on_listening: Callable[[bool], None] = lambda _: None,
+        on_listening: Callable[[bool, PublishError | None], None] = lambda *_: None,
     ) -> None:
-        """`on_listening` is told when commands can come, and when they cannot any more."""
+        """`on_listening` is told when commands can come, and when they cannot any more and why."""
         self._on_listening = on_listening
         self._login = login
         self._topics = topics
@@ -80,6 +80,7 @@ class Inbox:
             error = await self._until_renewed()
             if error is None:
                 continue
+            self._on_listening(False, error)
             wait = self._backoff.next(silent=isinstance(error, Silence))
             level = logging.DEBUG if self._told == error.code else logging.WARNING
             self._told = error.code
@@ -94,7 +95,7 @@ class Inbox:
             await asyncio.wait((receiving, renewed), return_when=asyncio.FIRST_COMPLETED)
             return receiving.result() if receiving.done() else None
         finally:
-            self._on_listening(False)
+            self._on_listening(False, None)
             for task in (receiving, renewed):
                 task.cancel()
             await asyncio.wait((receiving, renewed))
@@ -123,7 +124,7 @@ class Inbox:
             line.close()
 
     def _subscribed(self) -> None:
-        self._on_listening(True)
+        self._on_listening(True, None)
         self._backoff.reset()
         if self._told is not None:
             log.info("commands are received again")

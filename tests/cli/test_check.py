@@ -6,15 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.testing import Result
 
+from edge_agent import checking
 from edge_agent.cli.exits import ExitCode
 from tests.agent_process import agent
+from tests.programs import missing
 from tests.servers_modbus import modbus_serial
 from tests.servers_mqtt import Sink, mosquitto
-from tests.servers_opcua import node_opcua
+from tests.servers_opcua import node_opcua, stranger
 from tests.waiting import free_port
 
+PLUGINS = ("/usr/lib", "/usr/local/lib")
 Run = Callable[..., Result]
 HEAD = """\
 version: 1
@@ -188,3 +192,75 @@ def test_a_device_that_is_not_there_does_not_hide_the_others(edge_agent: Run, tm
     assert "3 problems" in done.stdout
     (tmp_path / "edge-agent.yaml").write_text("version: 2\n")
     assert edge_agent("check").exit_code == ExitCode.BAD_CONFIG
+
+
+def no_subscriptions(tmp_path: Path) -> list[str]:
+    """For mosquitto: everybody may publish and nobody may subscribe. A plain access file refuses no subscription."""
+    plugin = next((found for place in PLUGINS for found in Path(place).rglob("mosquitto_dynamic_security.so")), None)
+    if plugin is None:
+        missing("mosquitto_dynamic_security.so", "mosquitto")
+    access = tmp_path / "access.json"
+    allowed = {"publishClientSend": True, "publishClientReceive": True, "subscribe": False, "unsubscribe": True}
+    access.write_text(
+        json.dumps(
+            {
+                "defaultACLAccess": allowed,
+                "clients": [],
+                "groups": [{"groupname": "all", "roles": [], "clients": []}],
+                "roles": [],
+                "anonymousGroup": "all",
+            }
+        )
+    )
+    return [f"plugin {plugin}", f"plugin_opt_config_file {access}"]
+
+
+async def test_a_broker_that_lets_no_command_through_is_named_with_and_without_an_agent(
+    edge_agent: Run, tmp_path: Path
+) -> None:
+    async with modbus_serial(tmp_path) as oven, mosquitto(tmp_path, extra=no_subscriptions(tmp_path)) as broker:
+        path = config(tmp_path, (HEAD + OVEN.replace("300", "400")).format(broker=broker.url, login="", url=oven.url))
+        code, told = await checked(edge_agent)
+        assert (code, told["broker"]["status"], told["broker"]["codes"]) == (ExitCode.PROBLEM, "UP", ["B608"])
+        assert "mqtt.commands: false" in told["faults"][-1]["message"]
+        async with agent(path) as running:
+            await running.until(
+                lambda status: status["broker"]["status"] == "UP" and status["broker"]["no_commands"] is not None
+            )
+            code, told = await checked(edge_agent)
+            assert (code, told["through"], told["broker"]["codes"]) == (ExitCode.PROBLEM, "agent", ["B608"])
+            seen = await asyncio.to_thread(edge_agent, "status")
+            assert seen.exit_code == ExitCode.PROBLEM
+            assert "no commands of the MOM are received: B608" in seen.stdout
+        path.write_text(path.read_text("utf-8").replace("mqtt: {", "mqtt: {commands: false, "), encoding="utf-8")
+        assert (await checked(edge_agent))[0] == 0
+
+
+async def test_what_a_running_agent_is_connecting_to_is_waited_for_and_then_not_called_down(
+    edge_agent: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that takes the connection and says nothing: the agent does not know yet."""
+    async with stranger(b"") as url, mosquitto(tmp_path) as broker:
+        press = PRESS.format(url=url).replace("type: int16", "type: uint16")
+        security = "security: none\n      insecure: true\n      timeout: 60s\n      tags:"
+        path = config(tmp_path, (HEAD.format(broker=broker.url, login="") + press.replace("tags:", security, 1)))
+        async with agent(path) as running:
+            await running.until(lambda status: status["broker"]["status"] == "UP")
+            monkeypatch.setattr(checking, "SETTLING", 0.3)
+            code, told = await checked(edge_agent)
+            assert (code, told["devices"][0]["status"]) == (ExitCode.TRY_AGAIN, "CONNECTING")
+            (fault,) = told["faults"]
+            assert (fault["code"], fault["line"]) == ("C540", 11)
+            assert "still connecting" in fault["message"]
+
+
+async def test_an_agent_that_has_just_been_started_is_given_time_to_know() -> None:
+    answers = ["CONNECTING", "CONNECTING", "UP"]
+    waited: list[str] = []
+
+    def ask() -> dict[str, Any]:
+        return {"devices": {"oven-1": {"status": answers.pop(0)}}, "broker": {"status": "UP"}}
+
+    status = await checking.settled(ask, waited.append)
+    assert (status["devices"]["oven-1"]["status"], answers) == ("UP", [])
+    assert waited == ["the agent connects to oven-1"] * 2
