@@ -1,7 +1,9 @@
 """What a stranger at an address answers as a Modbus device: its units, their tables, and what they call themselves.
 
 One connection at a time, for many devices allow no other; a unit that is silent may cost it, and then the next unit
-gets a new one. Only reading functions and Read Device Identification (function 43, type 14) are asked.
+gets a new one. A silent unit of a line without frames of its own (RTU) is asked twice: a frame is lost more easily
+there, and a libmodbus server takes what follows a question to another unit for that one's answer. Only reading
+functions and Read Device Identification (function 43, type 14) are asked.
 """
 
 import asyncio
@@ -36,14 +38,18 @@ async def discover(url: str, asking: Asking) -> Answered | None:
     given = {"driver": "modbus", "url": url, "timeout": f"{round(asking.limit * 1000)}ms", "tags": {}}
     device = ModbusDevice.model_validate(given | insecure)
     line = _Asked(medium(device.place, device.tls), asking.limit)
-    told = isinstance(device.place, Host) and device.place.scheme != "rtu+tcp"
+    framed = isinstance(device.place, Host) and device.place.scheme != "rtu+tcp"
     units: list[dict[str, Any]] = []
     try:
         await line.open()
         for unit in asking.units or UNITS:
             asking.told(f"{device.endpoint} unit {unit}")
-            if (found := await _unit(line, unit)) is not None:
-                units.append({"unit": unit, "tables": found, "identity": await _identity(line, unit) if told else {}})
+            found = await _unit(line, unit)
+            if found is None and not framed:
+                found = await _unit(line, unit)
+            if found is not None:
+                identity = await _identity(line, unit) if framed else {}
+                units.append({"unit": unit, "tables": found, "identity": identity})
             elif line.strange:
                 return None
     except (OSError, ImportError) as error:

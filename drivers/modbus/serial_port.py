@@ -16,6 +16,14 @@ from drivers.modbus.endpoint import Port
 from drivers.modbus.exchange import Connection
 from drivers.modbus.rtu import Doubts, RtuConnection
 
+try:
+    from termios import error as SettingsRefused  # no OSError, and pyserial lets it through
+except ImportError:  # Windows, where pyserial has an error of its own
+
+    class SettingsRefused(Exception):  # type: ignore[no-redef]  # of the other branch
+        pass
+
+
 if TYPE_CHECKING:
     import serial
 
@@ -42,12 +50,19 @@ class SerialMedium:
             raise OSError(errno.EBUSY, "the port does not close")  # the system lets one at a time have it
         path, baud, parity, stop_bits = self._options
         loop = asyncio.get_running_loop()
-        opening = loop.run_in_executor(
-            None,
-            lambda: serial.Serial(
-                path, baud, parity=parity, stopbits=stop_bits, timeout=_WAKE, write_timeout=0, exclusive=True
-            ),
-        )
+
+        def opened() -> serial.Serial:
+            try:
+                return serial.Serial(
+                    path, baud, parity=parity, stopbits=stop_bits, timeout=_WAKE, write_timeout=0, exclusive=True
+                )
+            except SettingsRefused as error:
+                what = (
+                    f"the port does not take {baud} baud, parity {parity}, {stop_bits} stop bits ({error.args[-1]})"
+                )
+                raise OSError(what) from error
+
+        opening = loop.run_in_executor(None, opened)
         try:
             port = await asyncio.shield(opening)
         except asyncio.CancelledError:

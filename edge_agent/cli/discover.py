@@ -3,7 +3,8 @@
 Only the addresses that were typed are contacted. What a running agent is connected to is told and left alone.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,6 +24,10 @@ _SHORT = {
     "C502": "no answer within {limit:g} s",
     "C503": "the name cannot be resolved: write the IP address",
 }
+_NO_UNIT = (
+    "no unit answers: are speed and parity those of the line (serial:///dev/ttyUSB0?baud=9600&parity=N)? "
+    "--units asks for others"
+)
 
 Addresses = Annotated[
     list[str], typer.Argument(metavar="HOST[:PORT]…", help="Or a URL: opc.tcp://…, tcp://…, serial:///dev/ttyUSB0")
@@ -85,6 +90,8 @@ def candidates(known: "Mapping[str, Discoverer]", text: str, ports: list[int]) -
     """What is asked at an address. Raises `Stop`."""
     from urllib.parse import urlsplit
 
+    if text.startswith("/dev/") or re.fullmatch(r"COM\d+", text, re.IGNORECASE):
+        text = f"serial://{text}"
     if "://" in text:
         scheme = text.partition("://")[0]
         drivers = [name for name, spec in known.items() if scheme in spec.schemes]
@@ -146,6 +153,8 @@ async def ask(
             raise Stop(ExitCode.USAGE, f"{url}: {error.errors()[0]['msg']}") from None
         if answered is not None:
             return {"address": place, "protocol": answered.protocol, **answered.details}
+    if place.startswith("serial:"):
+        return {"address": place, "code": "", "error": _NO_UNIT}
     tried = " or ".join("OPC UA" if driver == "opcua" else driver.capitalize() for driver, _ in urls)
     return {"address": place, "code": "", "error": f"something listens there, but it does not answer as {tried}"}
 
@@ -179,7 +188,8 @@ def lines(
         yield f"{one['address']}  the running agent is connected to it as {names}, so it was left alone"
         yield f"  next: edge-agent browse {one['devices'][0]}"
     for one in nothing:
-        said = _SHORT.get(one["code"], one["error"]).format(limit=limit)
+        short = not one["address"].startswith("serial:") and _SHORT.get(one["code"])
+        said = short.format(limit=limit) if short else one["error"]
         yield f"{one['address']}  {one['code'] + ' ' if one['code'] else ''}{said}"
         if ui.verbose and one.get("native"):
             yield f"  {one['native']}"
@@ -232,11 +242,11 @@ def _endpoints(offered: list[dict[str, Any]]) -> list[list[str]]:
 
 def _modbus(ui: Ui, one: Mapping[str, Any]) -> Iterator[str]:
     yield f"{one['address']}  {ui.paint('Modbus', 'green')}  {_units(one)}"
-    alike: dict[tuple[str, ...], list[str]] = {}
+    alike: dict[tuple[str, ...], list[int]] = {}
     for unit in one["units"]:
-        alike.setdefault(tuple(_about(unit)), []).append(str(unit["unit"]))
+        alike.setdefault(tuple(_about(unit)), []).append(unit["unit"])
     for about, units in alike.items():
-        yield f"  unit {', '.join(units)}"
+        yield f"  {spans(units)}{': the same' if len(units) > 1 else ''}"
         yield from (f"    {text}" for text in about)
     first = one["units"][0]["unit"]
     yield f"  next: edge-agent browse {one['url']} holding/0-99{f' --unit {first}' if first != 1 else ''}"
@@ -256,5 +266,16 @@ def _about(unit: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _units(one: Mapping[str, Any]) -> str:
-    units = [str(unit["unit"]) for unit in one["units"]]
-    return f"unit {units[0]} answers" if len(units) == 1 else f"units {', '.join(units)} answer"
+    units = [unit["unit"] for unit in one["units"]]
+    return f"{spans(units)} answer{'s' if len(units) == 1 else ''}"
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """`unit 3`, or `units 0-10, 255`."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return f"unit{'s' if len(numbers) > 1 else ''} {', '.join('-'.join(map(str, run)) for run in runs)}"

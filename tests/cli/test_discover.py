@@ -3,12 +3,14 @@
 import asyncio
 import json
 import re
+import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import serial
 from typer.testing import Result
 
 from drivers.modbus.discovery import objects
@@ -18,8 +20,8 @@ from edge_agent.cli.progress import line
 from tests.agent_process import agent
 from tests.cli.test_looking import OVEN
 from tests.cli.test_manners import on_a_terminal
-from tests.servers_modbus import CLOSE, SILENCE, HostilePeer, modbus_serial
-from tests.servers_opcua import node_opcua, stranger
+from tests.servers_modbus import CLOSE, SILENCE, HostilePeer, Pty, jsmodbus, libmodbus, modbus_serial, pty_pair
+from tests.servers_opcua import make_certificate, node_opcua, stranger
 from tests.waiting import free_port
 
 Run = Callable[..., Result]
@@ -78,6 +80,74 @@ async def test_modbus_units_are_told_with_their_tables_and_what_they_call_themse
     assert one["units"][0]["identity"] == {
         "vendor": "Acme", "product": "OV-200", "revision": "V1.4", "model": "Oven 200"
     }  # fmt: skip
+
+
+async def test_units_that_are_the_same_are_told_once(edge_agent: Run, tmp_path: Path) -> None:
+    async with modbus_serial(tmp_path) as oven:
+        await oven.delay(7, -1)
+        done = await asyncio.to_thread(edge_agent, "discover", oven.url, "--units", "1-40,50", "--timeout", "0.3")
+    assert done.stdout.splitlines()[:3] == [
+        f"{oven.url}  Modbus  units 1-6, 8-40, 50 answer",
+        "  units 1-6, 8-40, 50: the same",
+        "    Acme OV-200 V1.4",
+    ]
+
+
+async def test_units_are_found_on_a_serial_line_behind_one_that_is_silent(edge_agent: Run, tmp_path: Path) -> None:
+    with pty_pair() as (ours, theirs):
+        async with libmodbus(tmp_path, theirs.path):
+            line = ours.url(baud=19200, parity="E")
+            (one,) = (await told(edge_agent, line, "--units", "2,1", "--timeout", "0.7"))["found"]
+            assert (one["url"], [unit["unit"] for unit in one["units"]]) == (line, [1])
+            assert set(one["units"][0]["tables"].values()) == {"answers"}
+
+
+def test_a_serial_port_that_does_not_take_the_settings_says_so(edge_agent: Run) -> None:
+    port = Pty()
+    try:  # a pseudo-terminal has no parity, and says so when nothing else is new to it
+        serial.Serial(port.path, 19200, exclusive=True).close()
+        done = edge_agent("discover", port.path, "--units", "1")
+    finally:
+        port.close()
+    assert done.exit_code == ExitCode.UNREACHABLE, done.stderr
+    assert f"Cannot open {port.path}: the port does not take 19200 baud, parity E" in done.stdout
+
+
+def test_a_serial_line_without_an_answer_asks_for_its_settings_and_may_be_named_by_its_file(edge_agent: Run) -> None:
+    port = Pty()
+    try:
+        done = edge_agent("discover", port.path, "--units", "9", "--timeout", "0.1")
+    finally:
+        port.close()
+    assert done.exit_code == ExitCode.UNREACHABLE
+    assert done.stdout.startswith(f"serial://{port.path}  no unit answers: are speed and parity those of the line")
+
+
+def test_a_serial_port_that_is_not_there_is_said_as_it_is(edge_agent: Run) -> None:
+    done = edge_agent("discover", "/dev/ttyNONE")
+    assert done.exit_code == ExitCode.UNREACHABLE
+    assert "there is no such port. Is the adapter plugged in?" in done.stdout
+
+
+async def test_rtu_over_tcp_is_found_where_it_is_asked_for(edge_agent: Run) -> None:
+    async with jsmodbus("rtu") as port:
+        (one,) = (await told(edge_agent, f"rtu+tcp://127.0.0.1:{port}", "--units", "1"))["found"]
+        assert set(one["units"][0]["tables"].values()) == {"answers"}
+        asked_as_tcp = await told(edge_agent, f"tcp://127.0.0.1:{port}", "--units", "1", "--timeout", "0.2")
+        assert asked_as_tcp["found"] == []
+
+
+async def test_modbus_over_tls_is_found_whoever_signed_the_certificate(edge_agent: Run, tmp_path: Path) -> None:
+    make_certificate(tmp_path, "oven", "urn:acme:oven")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "oven.pem", tmp_path / "oven.key")
+    async with HostilePeer(lambda asked: asked.reply(), tls=context) as peer:
+        url = peer.url.replace("tcp:", "tls:")
+        (one,) = (await told(edge_agent, url, "--units", "4"))["found"]
+        assert (one["url"], one["units"][0]["unit"]) == (url, 4)
+    async with HostilePeer(lambda asked: asked.reply()) as plain:
+        (one,) = (await told(edge_agent, plain.url.replace("tcp:", "tls:"), "--timeout", "0.3"))["nothing"]
+        assert one["code"] in ("C511", "C502")
 
 
 async def test_what_a_running_agent_is_connected_to_is_left_alone(edge_agent: Run, tmp_path: Path) -> None:
