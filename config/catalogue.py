@@ -137,8 +137,8 @@ PAGES: dict[str, Page] = {
     ),
     "E313": Page(
         "A secret that cannot be read",
-        "The environment variable, file or systemd credential is missing, or the file is readable by others. A "
-        "secret's file has mode 0600 and belongs to the agent's user.",
+        "The environment variable, file or systemd credential is missing or empty, or others can read the file. "
+        "A secret's file has mode 0600 and belongs to the agent's user.",
     ),
     "E401": Page(
         "A tag that does not exist",

@@ -14,11 +14,19 @@ MASK = "***"
 
 
 def resolve(secret: Secret | str, *, base_dir: Path, environ: Mapping[str, str] = os.environ) -> str:
-    """The secret itself, without a final line break. Raises Problem E313, which never holds any of it.
+    """The secret itself, without a final line break. Raises Problem E313, which never holds any of it, also for one
+    that is empty: whoever shows nothing would know it.
 
     A credential comes from the folder `$CREDENTIALS_DIRECTORY` that systemd gives the service; a file counts
     from `base_dir` and may be readable by its owner alone (not checked on Windows, which has no such mode).
     """
+    found = _found(secret, base_dir, environ)
+    if not found:
+        raise Problem("E313", "a secret is empty", fix="give it a value, or leave the key away")
+    return found
+
+
+def _found(secret: Secret | str, base_dir: Path, environ: Mapping[str, str]) -> str:
     if isinstance(secret, str):
         return secret
     if secret.env is not None:

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from edge_agent.clients import Clients
 from edge_agent.control.feed import Dropped
 from edge_agent.control.place import UNIX, listen, remove
 from edge_agent.control.protocol import REQUEST_LIMIT, decode, encode
@@ -37,22 +38,19 @@ class ControlServer:
         self._unix = unix
         self._token: str | None = None
         self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.Task[None]] = set()
+        self._clients = Clients("control client", CONNECTIONS, self._answer)
 
     async def __aenter__(self) -> "ControlServer":
         sock, self._token = listen(self._path, unix=self._unix)
         start = asyncio.start_unix_server if self._unix else asyncio.start_server
-        self._server = await start(self._serve, sock=sock, limit=REQUEST_LIMIT)
+        self._server = await start(self._clients.accept, sock=sock, limit=REQUEST_LIMIT)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._server is None:
             return
         self._server.close()
-        clients = tuple(self._clients)
-        for client in clients:
-            client.cancel()
-        await asyncio.gather(*clients, return_exceptions=True)
+        await self._clients.close()
         await self._server.wait_closed()
         self._server = None
         try:
@@ -60,20 +58,7 @@ class ControlServer:
         except OSError as error:
             log.warning("cannot remove the local socket: %s", error)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        task.set_name("control client")
-        self._clients.add(task)
-        try:
-            await self._answer(reader, writer, busy=len(self._clients) > CONNECTIONS)
-        except (ConnectionError, TimeoutError):
-            pass  # the client went away: nothing to tell it
-        finally:
-            self._clients.discard(task)
-            writer.close()
-
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, busy: bool) -> None:
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, busy: bool) -> None:
         try:
             async with asyncio.timeout(REQUEST_TIME):
                 line = await reader.readline()

@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from config.kinds import is_loopback
+from edge_agent.clients import Clients
 
 log = logging.getLogger(__name__)
 
@@ -46,40 +47,31 @@ class Server:
         self._token = token
         self._pages = pages
         self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.Task[None]] = set()
+        self._clients = Clients("web client", CONNECTIONS, self._serve)
 
     async def __aenter__(self) -> "Server":
-        self._server = await asyncio.start_server(self._serve, self._host, self._port, limit=REQUEST_LIMIT)
+        self._server = await asyncio.start_server(self._clients.accept, self._host, self._port, limit=REQUEST_LIMIT)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
-        clients = tuple(self._clients)
-        for client in clients:
-            client.cancel()
-        await asyncio.gather(*clients, return_exceptions=True)
+        await self._clients.close()
         await self._server.wait_closed()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        task.set_name("web client")
-        self._clients.add(task)
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, busy: bool) -> None:
         try:
             async with asyncio.timeout(REQUEST_TIME):
                 head = await reader.readuntil(b"\r\n\r\n")
-            answer, bodiless = await self._answer(head, busy=len(self._clients) > CONNECTIONS)
-            writer.write(_encoded(answer, bodiless))
-            async with asyncio.timeout(ANSWER_TIME):
-                await writer.drain()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            pass  # the client went away or never asked: nothing to tell it
+        except asyncio.IncompleteReadError:
+            return
         except asyncio.LimitOverrunError:
-            writer.write(_encoded(_refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE), False))
-        finally:
-            self._clients.discard(task)
-            writer.close()
+            answer, bodiless = _refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE), False
+        else:
+            answer, bodiless = await self._answer(head, busy)
+        writer.write(_encoded(answer, bodiless))
+        async with asyncio.timeout(ANSWER_TIME):
+            await writer.drain()
 
     async def _answer(self, head: bytes, busy: bool) -> tuple[Answer, bool]:
         """(answer, whether it goes without its body)."""

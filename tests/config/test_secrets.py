@@ -56,3 +56,13 @@ def test_a_secret_is_in_no_representation() -> None:
     assert "hunter2" not in str(mqtt)
     assert masked(mqtt.model_dump())["password"] == "***"
     assert masked({"password": {"env": "PW"}}) == {"password": {"env": "PW"}}
+
+
+@pytest.mark.parametrize("kept", [Secret(env="PW"), Secret(file="pw.txt"), "", Secret(credential="pw.txt")])
+def test_an_empty_secret_is_refused_for_whoever_shows_nothing_would_know_it(
+    tmp_path: Path, kept: Secret | str
+) -> None:
+    (tmp_path / "pw.txt").write_text("\n")
+    (tmp_path / "pw.txt").chmod(0o600)
+    with pytest.raises(Problem, match="empty"):
+        resolve(kept, base_dir=tmp_path, environ={"PW": "", "CREDENTIALS_DIRECTORY": str(tmp_path)})

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.web.server import CONNECTIONS, REQUEST_LIMIT, Answer, Server
-from tests.waiting import free_port
+from tests.waiting import free_port, until
 
 
 async def _hello() -> Answer:
@@ -112,3 +112,42 @@ def test_any_bytes_are_refused_or_answered(pieces: list[bytes]) -> None:
             assert status(await asked(port, get())) == 200
 
     asyncio.run(one())
+
+
+async def test_a_client_that_does_not_read_its_answer_keeps_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_agent.web.server.ANSWER_TIME", 0.05)
+
+    async def long() -> Answer:
+        return Answer(b"x" * 20_000_000)
+
+    port = free_port()
+    async with Server(f"127.0.0.1:{port}", None, {"/": long}):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+        writer.write(get().encode())
+        await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name() == "web client"])
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await asyncio.wait_for(reader.readexactly(20_000_000), 20)
+        writer.close()
+
+
+async def test_a_crowd_that_says_nothing_is_hung_up_on_at_once() -> None:
+    async with served() as port:
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3 * CONNECTIONS)]
+        for reader, _ in idle[2 * CONNECTIONS :]:
+            with suppress(ConnectionError):
+                assert await asyncio.wait_for(reader.read(), 20) == b""
+        assert len([task for task in asyncio.all_tasks() if task.get_name() == "web client"]) <= 2 * CONNECTIONS
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_the_end_of_the_server_with_clients_that_still_ask_is_quiet() -> None:
+    loop, complaints = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    async with served() as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        await until(lambda: [task for task in asyncio.all_tasks() if task.get_name() == "web client"])
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+    assert complaints == []
