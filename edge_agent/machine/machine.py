@@ -21,6 +21,7 @@ from edge_agent.machine.counters import Group, flush
 from edge_agent.machine.measurements import SetState
 from edge_agent.machine.parts import Part, Rebuild, Resumed, StateBegan
 from edge_agent.machine.plan import Plan, plan, with_calendar
+from edge_agent.machine.quiet import quiet
 from edge_agent.machine.recalling import unseen
 from edge_agent.machine.record import MachineState
 from edge_agent.machine.registers import Register
@@ -57,6 +58,9 @@ class Machine:
     def step(self, state: State, batch: Batch, now: Instant) -> Outcome:
         if batch.device not in self.devices:
             return Outcome(state)
+        after = None if self._sets else quiet(self._plan, state, batch, now)
+        if after is not None:
+            return Outcome(after)
         step = self._step(state, now)
         if batch.entries is not None:
             step.entries(batch)
