@@ -405,15 +405,21 @@ class Ledger:
         return Page(good, damaged)
 
     def oldest(
-        self, lane: Lane, size: int, before: int | None, spare: frozenset[str], with_bodies: frozenset[str]
+        self,
+        lane: Lane,
+        size: int,
+        before: int | None,
+        spare: frozenset[str],
+        only: frozenset[str],
+        with_bodies: frozenset[str],
     ) -> Sequence[Oldest]:
         """See `Outbox.oldest`."""
-        passed = ", ".join("?" * len(spare))
+        types = f"NOT IN ({_marks(spare)})" + (f" AND m.type IN ({_marks(only)})" if only else "")
         query = f"""SELECT p.position, p.bytes, m.recorded_at, s.stream, s.epoch, m.seq, m.type
             FROM pending p JOIN message m ON m.position = p.position JOIN stream s ON s.id = m.stream_id
-            WHERE p.lane = ? AND m.type NOT IN ({passed}) ORDER BY p.position LIMIT ?"""
+            WHERE p.lane = ? AND m.type {types} ORDER BY p.position LIMIT ?"""
         found: list[Old] = []
-        rows = self._connection.execute(query, (int(lane), *spare, EVICT_ROWS + len(self._acked))).fetchall()
+        rows = self._connection.execute(query, (int(lane), *spare, *only, EVICT_ROWS + len(self._acked))).fetchall()
         for position, length, recorded_at, stream, epoch, seq, kind in rows:
             if size <= 0 or len(found) == EVICT_ROWS or (before is not None and recorded_at >= before):
                 break
@@ -492,6 +498,10 @@ def _verdict(last: ChainMap[Key, int], messages: Sequence[Message]) -> SequenceE
     except SequenceError as error:
         return error
     return None
+
+
+def _marks(values: frozenset[str]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _damaged(position: int, row: tuple[object, ...]) -> Damaged:

@@ -182,11 +182,12 @@ class MemoryOutbox:
         *,
         before: int | None = None,
         spare: frozenset[str] = frozenset(),
+        only: frozenset[str] = frozenset(),
         with_bodies: frozenset[str] = frozenset(),
     ) -> Sequence[Oldest]:
         found: list[Old] = []
         for (_, message), recorded_at in self._rows.values():
-            if message.lane != lane or message.type in spare:
+            if message.lane != lane or message.type in spare or (only and message.type not in only):
                 continue
             if size <= 0 or len(found) == EVICT_ROWS or (before is not None and recorded_at >= before):
                 break

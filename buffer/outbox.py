@@ -178,10 +178,12 @@ class Outbox(Protocol):
         *,
         before: int | None = None,
         spare: frozenset[str] = frozenset(),
+        only: frozenset[str] = frozenset(),
         with_bodies: frozenset[str] = frozenset(),
     ) -> Sequence[Oldest]:
         """What would be given up first to make room: the oldest waiting messages of a lane, up to `size` bytes of
-        bodies or `EVICT_ROWS`; only those recorded before the UTC time given, none of the types in `spare`.
+        bodies or `EVICT_ROWS`; only those recorded before the UTC time given, none of the types in `spare`, and if
+        `only` names types none of another.
         Nothing is changed. A message that is on the way to the broker may be among them."""
 
     async def covered(self, span: Span, among: int) -> Sequence[int]:

@@ -195,9 +195,10 @@ class SqliteOutbox:
         *,
         before: int | None = None,
         spare: frozenset[str] = frozenset(),
+        only: frozenset[str] = frozenset(),
         with_bodies: frozenset[str] = frozenset(),
     ) -> Sequence[Oldest]:
-        return await self._ask(lambda keeper: keeper.ledger.oldest(lane, size, before, spare, with_bodies))
+        return await self._ask(lambda keeper: keeper.ledger.oldest(lane, size, before, spare, only, with_bodies))
 
     async def covered(self, span: Span, among: int) -> Sequence[int]:
         return await self._ask(lambda keeper: keeper.ledger.covered(span, among))

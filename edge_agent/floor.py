@@ -8,12 +8,11 @@ lives here too for the same reason.
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from buffer.outbox import Lane, Message, Oldest, Outbox, Span, Stored
+from buffer.outbox import Lane, Message, Outbox, Span, Stored
 from config.model import Config
 from drivers.base import Batch, Reading
 from edge_agent.clock import Clock, Instant
@@ -207,28 +206,13 @@ class Floor:
         messages = [self._agent_message(each, now, time, story) for each in data]
         await self._append(messages, {})
 
-    async def give_up(self, oldest: Mapping[str, Sequence[Oldest]], *, cause: str) -> None:
-        """Remove waiting messages, by the policy that gives them up, and declare them, a `data.loss` in `$agent.h`
-        for each run of numbers, in one transaction. The bodies of counts give the totals that repair the
-        quantities."""
+    async def give_up(self, gone: Sequence[Span], declared: Iterable[DataLoss]) -> int:
+        """Remove what waits of these numbers and declare it in `$agent.h`, in one transaction; the bytes of the
+        declarations."""
         now = self._clock.now()
-        lost = [
-            DataLoss(
-                lost_stream=span.stream,
-                lost_epoch=span.epoch,
-                seq_from=span.first,
-                seq_to=span.last,
-                extent="exact",
-                count_by_type=types,
-                cause=cause,
-                policy=policy,
-                totals_after=_totals(bodies) or None,
-            )
-            for policy, runs in oldest.items()
-            for span, types, _, bodies in runs
-        ]
-        messages = [self._agent_message(each, now, None) for each in lost]
-        await self._append(messages, {}, [each.span for runs in oldest.values() for each in runs])
+        messages = [self._agent_message(each, now, None) for each in declared]
+        await self._append(messages, {}, gone)
+        return sum(len(message.body) for message in messages)
 
     async def set_aside(self, stored: Stored, reason: str) -> None:
         """Move a message that the broker never takes to the dead letters and declare it, in one transaction. That a
@@ -358,12 +342,6 @@ def _by_device(machines: Iterable[Machine]) -> dict[str, list[Machine]]:
         for device in machine.devices:
             found.setdefault(device, []).append(machine)
     return found
-
-
-def _totals(counted: Iterable[bytes]) -> dict[str, Mapping[str, int | float]]:
-    """The last totals of each counter in bodies of `production.counted`, oldest first."""
-    data = [json.loads(body)["data"] for body in counted]
-    return {each["counter"]: each["totals"] for each in data}
 
 
 def _ring(device: str) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from buffer.outbox import Lane, Oldest, Outbox, OutboxError, Room
 from config.model import Buffer
 from edge_agent.clock import Clock
+from edge_agent.delivery import declarations
 from edge_agent.floor import Floor
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,10 @@ STEP = 50
 ROOM_TO_SAY_SO = 64 << 10
 """Bytes: a step that must make room at once makes it for what waits, as rows may need twice their bytes, and for the
 declaration."""
-DECLARATIONS = frozenset({"data.loss", "agent.started"})
+DECLARATION = 1000
+"""Bytes that a declaration takes, about."""
+FOLD_PART, FOLD_AT_MOST = 20, 1 << 20
+"""When declarations of this part of the room, or of so many bytes, are new, those that wait are folded."""
 COUNTS = frozenset({"production.counted"})
 
 
@@ -51,6 +55,8 @@ class Bounds:
         self._short = False
         self._sparing = False
         self._unreadable = False
+        self._declared = FOLD_AT_MOST
+        """Bytes of declarations since those that wait were folded; how many a former process made is not known."""
 
     async def run(self) -> None:
         turn = 0
@@ -97,9 +103,23 @@ class Bounds:
             self._floor.stretch(STRETCH if sparing else 1)
 
     async def _give_up_oldest(self, room: Room, full: bool) -> int:
-        """One step; how many messages went. What waits for room needs all of it at once, so then a lane that does not
-        give enough is joined by the next."""
-        step = room.limit // STEP if not full else room.limit // STEP + 2 * room.waiting + ROOM_TO_SAY_SO
+        """One step; how many messages went. More goes than what declares it takes."""
+        need = room.limit // STEP if not full else room.limit // STEP + 2 * room.waiting + ROOM_TO_SAY_SO
+        step = need
+        while True:
+            found = await self._choose(room, full, step)
+            runs = [each for oldest in found.values() for each in oldest]
+            given, due = sum(each.size for each in runs), need + len(runs) * DECLARATION
+            if given >= due or given < step:
+                break
+            step = max(due, 2 * step)
+        fold = full or not found or self._declared >= min(room.limit // FOLD_PART, FOLD_AT_MOST)
+        cause = "disk_full" if room.disk else "buffer_full"
+        return await self._give_up(found, cause=cause, fold=fold, widely=full and not found)
+
+    async def _choose(self, room: Room, full: bool, step: int) -> Mapping[str, Sequence[Oldest]]:
+        """What goes next, by the policy that gives it up. What waits for room needs all of it at once, so then a lane
+        that does not give enough is joined by the next."""
         lanes = [(Lane.MEASUREMENT, "shed_measurements"), (Lane.HEALTH, self._options.when_full)]
         if self._options.when_full == "drop_oldest" and (full or room.fill >= DROP_ABOVE):
             lanes.append((Lane.PRODUCTION, "drop_oldest"))
@@ -111,7 +131,7 @@ class Bounds:
                 step -= sum(each.size for each in oldest)
                 if step <= 0 or not full:
                     break
-        return await self._give_up(found, cause="disk_full" if room.disk else "buffer_full")
+        return found
 
     async def drop_too_old(self) -> None:
         """Give up what has waited longer than `max_age`. A wall clock that jumps ahead makes nothing old."""
@@ -122,16 +142,32 @@ class Bounds:
         for lane in Lane:
             policy = "shed_measurements" if lane is Lane.MEASUREMENT else "drop_oldest"
             while oldest := await self._oldest(lane, self._options.max_size, before):
-                await self._give_up({policy: oldest}, cause="expired_retention")
+                fold = self._declared >= FOLD_AT_MOST
+                await self._give_up({policy: oldest}, cause="expired_retention", fold=fold)
 
     async def _oldest(self, lane: Lane, size: int, before: int | None = None) -> Sequence[Oldest]:
-        spare = DECLARATIONS if lane is Lane.HEALTH else frozenset[str]()
+        spare = declarations.KEPT if lane is Lane.HEALTH else frozenset[str]()
         return await self._outbox.oldest(lane, size, before=before, spare=spare, with_bodies=COUNTS)
 
-    async def _give_up(self, oldest: Mapping[str, Sequence[Oldest]], *, cause: str) -> int:
-        if oldest:
-            await self._floor.give_up(oldest, cause=cause)
-        return sum(sum(each.types.values()) for runs in oldest.values() for each in runs)
+    async def _give_up(
+        self, oldest: Mapping[str, Sequence[Oldest]], *, cause: str, fold: bool, widely: bool = False
+    ) -> int:
+        """How many messages went. `fold`: what waits already to be declared is declared together with it."""
+        runs = [each for of_policy in oldest.values() for each in of_policy]
+        gone = [each.span for each in runs]
+        said = declarations.given_up(oldest, cause)
+        count = sum(sum(each.types.values()) for each in runs)
+        if fold:
+            self._declared = 0
+            kept = declarations.KEPT
+            waiting = await self._outbox.oldest(Lane.HEALTH, self._options.max_size, only=kept, with_bodies=kept)
+            if folding := declarations.folded(waiting, said, widely=widely):
+                gone += folding.gone
+                said = folding.said
+                count += len(folding.gone)
+        if gone:
+            self._declared += await self._floor.give_up(gone, said)
+        return count
 
     def _say(self, given: int, fill: float) -> None:
         if given and not self._short:

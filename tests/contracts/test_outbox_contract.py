@@ -343,6 +343,8 @@ async def test_the_oldest_are_offered_in_runs_without_a_hole_and_nothing_is_chan
         Oldest(Span("press07.p", epoch, 1, 2), {"state.changed": 2}, 10)
     ]
     assert await outbox.oldest(Lane.PRODUCTION, 1000, spare=frozenset({"state.changed"})) == []
+    assert len(await outbox.oldest(Lane.PRODUCTION, 1000, only=frozenset({"state.changed"}))) == 3
+    assert await outbox.oldest(Lane.PRODUCTION, 1000, only=frozenset({"downtime.began"})) == []
     assert await outbox.oldest(Lane.PRODUCTION, 1000, before=AT) == []
     assert len(await outbox.oldest(Lane.PRODUCTION, 1000, before=AT * 2)) == 3
     assert await outbox.oldest(Lane.MEASUREMENT, 1000) == []

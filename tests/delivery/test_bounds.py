@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +17,7 @@ from config.load import load
 from config.model import Buffer
 from drivers.registry import Drivers
 from edge_agent.clock import Instant, SystemClock
+from edge_agent.delivery import declarations
 from edge_agent.delivery.bounds import COUNTS, STRETCH, Bounds
 from edge_agent.delivery.retained import Retained
 from edge_agent.events.types import AgentStarted
@@ -70,6 +71,11 @@ class Filling:
             message = Message(STREAMS[lane], self.outbox.epoch, self.seqs[lane], lane, "a.b", "ea/v1/evt", BODY)
             await self.outbox.append([message], states={})
 
+    async def give_up(self, lane: Lane) -> None:
+        oldest = await self.outbox.oldest(lane, 1 << 20, with_bodies=COUNTS)
+        declared = declarations.given_up({"drop_oldest": oldest}, "buffer_full")
+        await self.floor.give_up([each.span for each in oldest], declared)
+
     async def fill(self) -> float:
         return (await self.outbox.room()).fill
 
@@ -79,7 +85,7 @@ class Filling:
 
     async def declared(self) -> dict[str, set[int]]:
         """Numbers named by data.loss, by stream."""
-        named: dict[str, set[int]] = {stream: set() for stream in STREAMS.values()}
+        named = defaultdict[str, set[int]](set)
         for data in await self.losses():
             named[data["lost_stream"]] |= set(range(data["seq_from"], data["seq_to"] + 1))
         return named
@@ -236,8 +242,7 @@ async def test_counts_that_are_given_up_leave_their_last_totals(tmp_path: Path) 
             )
         ]
         await filled.outbox.append(messages, states={})
-        oldest = await filled.outbox.oldest(Lane.PRODUCTION, 1 << 20, with_bodies=COUNTS)
-        await filled.floor.give_up({"drop_oldest": oldest}, cause="buffer_full")
+        await filled.give_up(Lane.PRODUCTION)
         (loss,) = await filled.losses()
         assert loss["totals_after"] == {"main": {"total": 9, "scrap": 1}, "second": {"total": 2}}
 
@@ -257,8 +262,7 @@ async def test_a_start_after_a_drop_goes_on_with_the_numbers(tmp_path: Path, los
     lane = next(lane for lane, stream in STREAMS.items() if stream == lost)
     async with filling(tmp_path) as filled:
         await filled.append(lane, 3)
-        oldest = await filled.outbox.oldest(lane, 1 << 20)
-        await filled.floor.give_up({"drop_oldest": oldest}, cause="buffer_full")
+        await filled.give_up(lane)
     outbox = SqliteOutbox(tmp_path / "buffer.db", agent_id="whole", now=lambda: AT)
     await outbox.open()
     assert outbox.broken is None
