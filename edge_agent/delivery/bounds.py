@@ -5,7 +5,7 @@ interval are sampled more seldom, so that there is less to give up. Then, from `
 measurements, then health but not its declarations; from `DROP_ABOVE` on production too, if the policy is
 `drop_oldest`. With `stop_reading` production is never given up: when nothing else is left appends wait, and with them
 the reading of devices. A declaration and what it declares are one transaction. It is an upper bound: a message that
-was on its way at that moment may arrive although it is named.
+was on its way at that moment may arrive although it is named. How declarations are kept few: see `declarations`.
 """
 
 import logging

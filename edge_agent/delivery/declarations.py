@@ -4,7 +4,7 @@ A declaration (`data.loss`) is never given up: without it a hole has no name. So
 with declarations in a long outage, those that still wait are folded: one takes the place of all whose numbers follow
 each other in a stream, with the same cause and policy. Those that it replaces are given up in the same transaction
 and declared like everything else; one that was on its way at that moment may arrive as well. Starts that say nothing
-of an earlier epoch are folded with them, or an agent that is started again and again would fill the buffer with those.
+of an earlier epoch are folded with them, or an agent that is started again and again would fill the buffer with them.
 
 Where nothing else is left that may go, numbers that do not follow each other are folded too: then a declaration is an
 upper bound, from the first number to the last, and `count_by_type` says how many are really gone.
