@@ -113,6 +113,7 @@ class ModbusAccess:
             0 if code is None else code,
             self._micros(values.get("time")),
             fields,
+            _whole(values.get("sequence")),
         )
 
     def _micros(self, raw: Value | None) -> int | None:

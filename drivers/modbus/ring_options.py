@@ -47,6 +47,15 @@ class ModbusRingField(Form):
     """Added after `scale`."""
 
 
+class ModbusRingSequence(Form):
+    """A number that the PLC writes last of an entry, one more with each."""
+
+    type: Literal["uint16", "uint32"] = "uint16"
+    """This is also where it rolls over."""
+    at: _At
+    """Its first register, counted from 0 at the beginning of the slot."""
+
+
 class ModbusRingTime(RingTime):
     """When an entry was written."""
 
@@ -83,6 +92,8 @@ class ModbusRing(RingOptions):
     """What happened, by its number."""
     time: ModbusRingTime | None = None
     """When it happened; without it, when it is read."""
+    sequence: ModbusRingSequence | None = None
+    """Proves that an entry is whole and none is missing before it."""
     fields: Mapping[Name, ModbusRingField] = {}
     """What else is in a slot, for `codes`."""
 
@@ -119,6 +130,8 @@ class ModbusRing(RingOptions):
         yield ("code",), self.code.at, self.code
         if self.time is not None:
             yield ("time",), self.time.at, self.time.value
+        if self.sequence is not None:
+            yield ("sequence",), self.sequence.at, self.sequence
         for name, field in self.fields.items():
             yield ("fields", name), field.at, field
 

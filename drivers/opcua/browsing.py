@@ -19,6 +19,7 @@ from drivers.opcua.addresses import parse_node
 from drivers.opcua.doubts import TYPES, doubt, no_namespace
 from drivers.opcua.layouts import Layouts
 from drivers.opcua.options import OpcuaTag
+from drivers.opcua.reads import Reads
 from drivers.opcua.session import Session, node_id
 from drivers.opcua.values import GONE, TagValues, status_name, type_name
 from drivers.opcua.wanted import UNKNOWN, Wanted
@@ -52,7 +53,7 @@ class Browsing:
     def __init__(self, session: Session, namespaces: Sequence[str], per_call: int) -> None:
         self._session = session
         self._namespaces = namespaces
-        self._per_call = per_call
+        self._reads = Reads(session, per_call)
 
     async def listing(self, path: str) -> Listing:
         """What is below a path. Raises `NoSuchPath` and what asyncua raises."""
@@ -63,7 +64,8 @@ class Browsing:
             machine = [found for found in references if found.NodeId.NamespaceIndex]
             left_out = len(references) - len(machine)
             references = machine or references
-        items = await self._items([found.NodeId for found in references if found.NodeClass == ua.NodeClass.Variable])
+        variables = [found.NodeId for found in references if found.NodeClass == ua.NodeClass.Variable]
+        items = dict(zip(variables, await self._reads.of(variables), strict=True))
         entries = [self._entry(found, steps, items) for found in references]
         note = f"{left_out} standard objects (Server, …) are left out" if left_out and len(references) else ""
         return Listing(tuple(entries), note)
@@ -71,7 +73,7 @@ class Browsing:
     async def look(self, tags: Mapping[str, OpcuaTag], wanted: Wanted) -> list[Looked]:
         """Tags as `read` would tell them, of values asked for now."""
         located = dict(wanted.locate(tags))
-        items = await self._items(list(located.values()))
+        items = dict(zip(located.values(), await self._reads.of(list(located.values())), strict=True))
         layouts = Layouts(self._session)
         gone = any(item[3] in GONE for item in items.values())
         names = await near.names(self._session) if gone else {}
@@ -126,18 +128,6 @@ class Browsing:
         except UaStatusCodeError as error:
             raise NoSuchPath(f"the server does not let this be looked into ({status_name(error.code)})") from None
         return [reference for reference in found if reference.NodeClass in wanted]
-
-    async def _items(self, nodes: Sequence[ua.NodeId]) -> dict[ua.NodeId, binary.Item]:
-        found: dict[ua.NodeId, binary.Item] = {}
-        for at in range(0, len(nodes), self._per_call):
-            part = nodes[at : at + self._per_call]
-            result, items = binary.read_response(await self._session.values(part))
-            if result >> 30 > 1:
-                ua.StatusCode(ua.UInt32(result)).check()
-            if len(items) != len(part):
-                raise binary.Malformed(f"{len(items)} values for {len(part)} nodes")
-            found.update(zip(part, items, strict=True))
-        return found
 
     def _entry(
         self, found: ua.ReferenceDescription, above: Sequence[str], items: Mapping[ua.NodeId, binary.Item]

@@ -67,6 +67,25 @@ def pick(data: bytes, way: Sequence[Step], layout: Layout | None) -> tuple[int, 
         raise binary.Malformed(f"a structure ends too early or is broken: {error}") from None
 
 
+def elements(data: bytes) -> list[bytes]:
+    """The Variants of an array's elements, of the array's own. Raises `NoPart`, `binary.Malformed`."""
+    kind = data[0] & 0x3F
+    if not data[0] & 0x80:
+        raise NoPart("BadIndexRangeNoData: the value is no array")
+    if data[0] & 0x40:
+        raise NoPart("BadIndexRangeInvalid: the array has more than one dimension")
+    head, found = bytes((kind,)), []
+    try:
+        count, pos = binary.length(data, 1)
+        for _ in range(count):
+            end = binary.skip(data, pos, kind, 1)
+            found.append(head + data[pos:end])
+            pos = end
+    except (struct.error, IndexError) as error:
+        raise binary.Malformed(f"an array ends too early or is broken: {error}") from None
+    return found
+
+
 def _pick(data: bytes, way: Sequence[Step], layout: Layout | None) -> tuple[int, Any]:
     kind, pos = data[0] & 0x3F, 1
     rest = list(way)

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from asyncua import ua
-from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaerrors import UaStatusCodeError
 
 from drivers.base import Batch, Reading
 from drivers.opcua import binary, near
 from drivers.opcua.layouts import Layouts
 from drivers.opcua.options import OpcuaDevice
+from drivers.opcua.reads import Reads
 from drivers.opcua.session import Session, node_id
 from drivers.opcua.subscription import RETRY, Watched
 from drivers.opcua.values import GONE, status_name
@@ -42,7 +42,7 @@ class Polling:
         self._options = options
         self._session = session
         self._wanted = wanted
-        self._per_call = per_call
+        self._reads = Reads(session, per_call)
         self._watch = [node_id(number, 0) for number in watch]
         self._on_watched = on_watched
         self._nodes: dict[str, ua.NodeId] = {}
@@ -76,7 +76,7 @@ class Polling:
         if _SERVER_PERIOD in periods:
             await self._look_at_server()
         tags = [tag for tag in self._nodes if self._options.sampling_of(tag) in periods]
-        items = await self._values([self._nodes[tag] for tag in tags])
+        items = await self._reads.of([self._nodes[tag] for tag in tags])
         readings = [self._reading(tag, item) for tag, item in zip(tags, items, strict=True)]
         bad = [reading for reading in self._wanted.bad_readings() if reading.tag not in self._nodes]
         return Batch(self._name, [*(found for found in readings if found is not None), *bad], missed=missed)
@@ -97,7 +97,7 @@ class Polling:
         return reading
 
     async def _look_at_server(self) -> None:
-        for place, item in enumerate(await self._values(self._watch)):
+        for place, item in enumerate(await self._reads.of(self._watch)):
             self._on_watched(place, item[2])
         self._since_retry += 1
         if self._wanted.missing and self._since_retry >= RETRY:
@@ -107,21 +107,3 @@ class Polling:
                 self._looked = True
                 with suppress(UaStatusCodeError):
                     await near.look(self._session, self._wanted)
-
-    async def _values(self, nodes: Sequence[ua.NodeId]) -> list[binary.Item]:
-        found: list[binary.Item] = []
-        while len(found) < len(nodes):
-            part = nodes[len(found) : len(found) + self._per_call]
-            try:
-                result, items = binary.read_response(await self._session.values(part))
-            except UaStatusCodeError as error:
-                if error.code != StatusCodes.BadTooManyOperations or len(part) == 1:
-                    raise
-                self._per_call = len(part) // 2  # it did not tell its limit
-                continue
-            if result >> 30 > 1:
-                ua.StatusCode(ua.UInt32(result)).check()
-            if len(items) != len(part):
-                raise binary.Malformed(f"{len(items)} values for {len(part)} nodes")
-            found += items
-        return found

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from asyncua import ua
+from asyncua.ua.status_codes import StatusCodes
+from asyncua.ua.uaerrors import UaStatusCodeError
 
 from drivers.base import Micros, Quality, Value
 from drivers.opcua import binary
 from drivers.opcua.addresses import parse_node
 from drivers.opcua.layouts import Layouts
 from drivers.opcua.options import OpcuaDevice, OpcuaTag
-from drivers.opcua.parts import Layout, NoPart, Step, pick
-from drivers.opcua.ring_options import OpcuaRing, OpcuaRingNode
+from drivers.opcua.parts import Layout, NoPart, elements, pick
+from drivers.opcua.reads import Part, Reads
+from drivers.opcua.ring_options import SLOT, OpcuaRing, OpcuaRingNode
 from drivers.opcua.session import Session, node_id
 from drivers.opcua.values import TagValues, micros, status_name, type_name
 from drivers.ring import stamps
@@ -22,6 +25,25 @@ from drivers.ring.options import plan_of
 from drivers.ring.reader import Reader
 
 _HEADER = ("head", "tail", "overflow", "clock")
+_NEEDED = (*_HEADER, "code", "sequence")
+_PIECE = 128
+"""Slots that are asked for at once."""
+_TOO_LARGE = frozenset(
+    (
+        StatusCodes.BadEncodingLimitsExceeded,
+        StatusCodes.BadResponseTooLarge,
+        StatusCodes.BadTcpMessageTooLarge,
+        StatusCodes.BadOutOfMemory,
+    )
+)
+_NO_PIECES = frozenset(
+    (
+        StatusCodes.BadIndexRangeInvalid,
+        StatusCodes.BadNotSupported,
+        StatusCodes.BadNotImplemented,
+        StatusCodes.BadServiceUnsupported,
+    )
+)
 
 
 def reader(name: str, device: OpcuaDevice, ring: OpcuaRing, access: "OpcuaAccess") -> Reader:
@@ -30,18 +52,26 @@ def reader(name: str, device: OpcuaDevice, ring: OpcuaRing, access: "OpcuaAccess
 
 
 class OpcuaAccess:
-    """See `drivers.ring.access.Access`."""
+    """See `drivers.ring.access.Access`.
+
+    A ring of up to `_PIECE` slots is read as whole arrays in one request. A larger one, or one that is too large for
+    the server, is read in pieces (IndexRange); a server that knows no pieces gives all of it."""
 
     def __init__(self, ring: OpcuaRing, session: Session, namespaces: Sequence[str], per_call: int) -> None:
         self._ring = ring
         self._session = session
+        self._reads = Reads(session, per_call)
         self._namespaces = namespaces
-        self._per_call = per_call
+        self._piece = _PIECE
+        self._pieces = True
+        """As far as is known the server gives parts of an array."""
         self._layouts: dict[str, Layout | None] = {}
         self._tail_kind = 0
-        places: dict[str, OpcuaRingNode | None] = {word: getattr(ring, word) for word in (*_HEADER, "code", "time")}
+        words = (*_HEADER, "sequence", "code", "time")  # of a slot the sequence is asked for first
+        places: dict[str, OpcuaRingNode | None] = {word: getattr(ring, word) for word in words}
         self._places = {word: place for word, place in places.items() if place is not None}
         self._places |= {f"field {name}": field for name, field in ring.fields.items()}
+        self._of_slot = [word for word in self._places if word not in _HEADER]
         self._values = {
             word: TagValues(word, OpcuaTag.model_construct(node=place.node, type=kind, scale=scale, offset=offset))
             for word, place in self._places.items()
@@ -50,9 +80,7 @@ class OpcuaAccess:
         }
 
     async def header(self) -> Header:
-        words = [word for word in _HEADER if word in self._places]
-        items = await self._read(words)
-        raw = {word: self._raw(word, items[word]) for word in words}
+        raw = await self._indices([word for word in _HEADER if word in self._places])
         head, tail, overflow = (self._index(word, raw) for word in _HEADER[:3])
         assert head is not None
         if "tail" in raw:
@@ -60,35 +88,82 @@ class OpcuaAccess:
         return Header(head, tail, overflow, self._micros(raw["clock"]) if "clock" in raw else None)
 
     async def slots(self, first: int, count: int) -> Sequence[Slot]:
-        items = await self._read([word for word in self._places if word not in _HEADER])
         every = self._ring.slots.count
-        return [self._slot(items, (first + at) % every) for at in range(count)]
+        found: dict[int, Slot] = {}
+        while len(found) < count:
+            start = (first + len(found)) % every
+            length = min(count - len(found), every - start, self._piece)
+            if every <= self._piece or not self._pieces:
+                start, length = 0, every
+            for at, slot in enumerate(await self._piece_of(start, length), start):
+                found[at] = slot
+        return [found[(first + at) % every] for at in range(count)]
 
     async def move_tail(self, index: int) -> str:
         assert self._ring.tail is not None
         status = await self._session.write(self._node(self._ring.tail.node), index, self._tail_kind)
         if status >> 30:
             return status_name(status)
-        raw = {"tail": self._raw("tail", (await self._read(["tail"]))["tail"])}
-        now = self._index("tail", raw)
+        now = self._index("tail", await self._indices(["tail"]))
         return "" if now == index else f"it is {now} after {index} was written"
 
-    async def _read(self, words: Sequence[str]) -> dict[str, binary.Item]:
-        """What the server says of these nodes, in as few requests as it takes."""
-        nodes = list(dict.fromkeys(self._places[word].node for word in words))
-        found: dict[str, binary.Item] = {}
-        for at in range(0, len(nodes), self._per_call):
-            part = nodes[at : at + self._per_call]
-            result, items = binary.read_response(await self._session.values([self._node(node) for node in part]))
-            ua.StatusCode(ua.UInt32(result)).check()
-            if len(items) != len(part):
-                raise binary.Malformed(f"{len(items)} values for {len(part)} nodes")
-            found.update(zip(part, items, strict=True))
+    async def _indices(self, words: Sequence[str]) -> dict[str, tuple[int, Any]]:
+        """(built-in type, value) of places that are in no slot."""
+        nodes = list(dict.fromkeys(self._node(self._places[word].node) for word in words))
+        items = dict(zip(nodes, await self._reads.of(nodes), strict=True))
+        await self._look_at_structures(words)
+        return {word: self._one(word, items[self._node(self._places[word].node)]) for word in words}
+
+    async def _piece_of(self, start: int, length: int) -> Sequence[Slot]:
+        """These slots; none if they must be asked for in another way, which is known now."""
+        whole = length == self._ring.slots.count
+        wanted = {word: self._parts(word, start, length, whole=whole) for word in self._of_slot}
+        distinct = list(dict.fromkeys(part for parts in wanted.values() for part in parts))
+        try:
+            found = await self._reads.parts(distinct)
+        except UaStatusCodeError as error:
+            if error.code not in _TOO_LARGE:
+                raise
+            self._smaller(length, error.code)
+            return ()
+        items = dict(zip(distinct, found, strict=True))
+        for part, item in items.items():
+            if item[3] in _TOO_LARGE:
+                self._smaller(length, item[3])
+                return ()
+            if item[3] in _NO_PIECES and part.index_range is not None:
+                self._pieces = False
+                return ()
+        await self._look_at_structures(self._of_slot)
+        columns = {
+            word: self._column(word, [items[part] for part in parts], start, length) for word, parts in wanted.items()
+        }
+        return [self._slot({word: column[at] for word, column in columns.items()}) for at in range(length)]
+
+    def _smaller(self, length: int, status: int) -> None:
+        """Ask for smaller pieces."""
+        if length == 1 or not self._pieces:
+            raise Unreadable(
+                f"the server gives its slots neither as a whole nor in parts ({status_name(status)}); "
+                f"where each slot has a node of its own, write {SLOT} in place of its number"
+            )
+        self._piece = length // 2
+
+    def _parts(self, word: str, start: int, length: int, *, whole: bool) -> list[Part]:
+        """What is read of a place for these slots."""
+        place = self._places[word]
+        if place.of_slot:
+            first = self._ring.slots.first
+            return [Part(self._node(place.of(first + at))) for at in range(start, start + length)]
+        last = start + length - 1
+        return [Part(self._node(place.node), None if whole else f"{start}:{last}" if length > 1 else str(start))]
+
+    async def _look_at_structures(self, words: Sequence[str]) -> None:
         for word in words:
             place = self._places[word]
             if place.field is not None and place.node not in self._layouts:
-                self._layouts[place.node] = await Layouts(self._session).of_node(self._node(place.node))
-        return {word: found[self._places[word].node] for word in words}
+                node = self._node(place.of(self._ring.slots.first))
+                self._layouts[place.node] = await Layouts(self._session).of_node(node)
 
     def _node(self, text: str) -> ua.NodeId:
         node = parse_node(text)
@@ -97,34 +172,58 @@ class OpcuaAccess:
         index = node.namespace if node.uri is None else self._namespaces.index(node.uri)
         return node_id(node.identifier, index)
 
-    def _raw(
-        self, word: str, item: binary.Item, way: tuple[Step, ...] = (), *, needed: bool = True
-    ) -> tuple[int, Any]:
-        """(built-in type, value) of a part of what the server sent; nothing if there is none and none is needed."""
+    def _good(self, word: str, item: binary.Item) -> tuple[int, Any]:
+        """(built-in type, value)"""
         _, kind, value, status, _ = item
         if status >> 30 > 1:
             raise Unreadable(f"the {word} of the ring: {status_name(status)}")
-        place = self._places[word]
-        way = (*way, *place.way)
-        if not way:
+        return kind, value
+
+    def _one(self, word: str, item: binary.Item) -> tuple[int, Any]:
+        """The same, of a place that has one value."""
+        kind, value = self._good(word, item)
+        if not self._places[word].way:
             return kind, value
         if not kind & binary.ARRAY and kind != binary.STRUCTURE:
+            raise Unreadable(f"the {word} of the ring is one {type_name(kind)}, and should be a structure")
+        return self._picked(word, value)
+
+    def _column(self, word: str, items: Sequence[binary.Item], start: int, length: int) -> list[tuple[int, Any]]:
+        """The same, of slots one after the other."""
+        if self._places[word].of_slot:
+            return [self._one(word, item) for item in items]
+        kind, value = self._good(word, items[0])
+        if not kind & binary.ARRAY:
             raise Unreadable(f"the {word} of the ring is one {type_name(kind)}, and should be an array")
         try:
-            return pick(value, way, self._layouts.get(place.node))
+            found = elements(value)
         except (NoPart, binary.Malformed) as why:
-            if isinstance(why, NoPart) and not needed:
+            raise Unreadable(f"the {word} of the ring: {why}") from None
+        if len(found) > length:
+            found = found[start : start + length]  # of a server that takes no notice of the range
+        if len(found) < length and word in _NEEDED:
+            raise Unreadable(f"the {word} of the ring: there is no element {start + len(found)}")
+        column = [self._picked(word, element) for element in found]
+        return column + [(binary.NOTHING, None)] * (length - len(column))
+
+    def _picked(self, word: str, value: bytes) -> tuple[int, Any]:
+        """The part that the place means; nothing if there is none and none is needed."""
+        place = self._places[word]
+        try:
+            return pick(value, place.way, self._layouts.get(place.node))
+        except (NoPart, binary.Malformed) as why:
+            if isinstance(why, NoPart) and word not in _NEEDED:
                 return binary.NOTHING, None
             raise Unreadable(f"the {word} of the ring: {why}") from None
 
-    def _slot(self, items: dict[str, binary.Item], number: int) -> Slot:
-        raw = {word: self._raw(word, item, ((number,),), needed=word == "code") for word, item in items.items()}
+    def _slot(self, raw: dict[str, tuple[int, Any]]) -> Slot:
         code = self._index("code", raw)
         return Slot(
             hashlib.blake2b(repr(raw).encode(), digest_size=8).hexdigest(),
             0 if code is None else code,
             self._micros(raw["time"]) if "time" in raw else None,
             {name: self._value(f"field {name}", raw[f"field {name}"])[0] for name in self._ring.fields},
+            self._index("sequence", raw),
         )
 
     def _value(self, word: str, raw: tuple[int, Any]) -> tuple[Value | None, str]:

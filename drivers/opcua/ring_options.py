@@ -14,6 +14,10 @@ from drivers.ring.options import RingOptions, RingSlots, RingTime
 _Whole = Literal["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
 
 
+SLOT = "{slot}"
+"""Stands in a node for the number of the slot, where every slot has a node of its own."""
+
+
 class OpcuaRingNode(Options):
     """A node of the ring."""
 
@@ -26,7 +30,7 @@ class OpcuaRingNode(Options):
     @classmethod
     def _is_a_node(cls, text: str) -> str:
         try:
-            parse_node(text)
+            parse_node(text.replace(SLOT, "0"))
         except ValueError as error:
             raise Problem("E301", str(error), fix="node: 'nsu=urn:acme:press;s=Head'") from None
         return text
@@ -38,6 +42,15 @@ class OpcuaRingNode(Options):
         except ValueError as error:
             raise Problem("E301", str(error), fix="field: Stamp", at=("field",)) from None
         return self
+
+    @property
+    def of_slot(self) -> bool:
+        """Whether it is one node for every slot."""
+        return SLOT in self.node
+
+    def of(self, slot: int) -> str:
+        """The node of a slot."""
+        return self.node.replace(SLOT, str(slot))
 
     @property
     def way(self) -> tuple[Step, ...]:
@@ -69,6 +82,13 @@ class OpcuaRingCode(OpcuaRingNode):
     """What the value of an element must be."""
 
 
+class OpcuaRingSequence(OpcuaRingNode):
+    """A number that the PLC writes last of an entry, one more with each."""
+
+    type: Literal["uint16", "uint32"] = "uint16"
+    """What the value of an element must be; this is where it rolls over."""
+
+
 class OpcuaRingTime(OpcuaRingNode, RingTime):
     """When an entry was written."""
 
@@ -89,11 +109,17 @@ class OpcuaRing(RingOptions):
     code: OpcuaRingCode
     time: OpcuaRingTime | None = None
     """When it happened; without it, when it is read."""
+    sequence: OpcuaRingSequence | None = None
+    """Proves that an entry is whole and none is missing before it."""
     fields: Mapping[Name, OpcuaRingField] = {}
     """What else is in a slot, for `codes`."""
 
     def faults(self) -> Iterator[Problem]:
         """What does not fit together in the nodes."""
+        for word in ("head", "tail", "overflow", "clock"):
+            place: OpcuaRingNode | None = getattr(self, word)
+            if place is not None and place.of_slot:
+                yield Problem("E301", f"the {word} is in no slot", at=("ring", word, "node"))
         for word in ("head", "tail"):
             index: OpcuaRingIndex | None = getattr(self, word)
             if index is not None and index.type == "bool":

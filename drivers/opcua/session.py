@@ -182,12 +182,14 @@ class Session:
             found.Value.Value if found.Value is not None and found.StatusCode and found.StatusCode.is_good() else None
         )
 
-    async def values(self, nodes: Sequence[ua.NodeId]) -> bytes:
-        """The body of a ReadResponse with the nodes' values and source times."""
+    async def values(self, wanted: Sequence[tuple[ua.NodeId, str | None]]) -> bytes:
+        """The body of a ReadResponse with the values and source times of nodes, each as a whole or a range of its
+        elements."""
         request = ua.ReadRequest()
         request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
         request.Parameters.NodesToRead = [
-            ua.ReadValueId(NodeId=node, AttributeId=AttributeIds.Value) for node in nodes
+            ua.ReadValueId(NodeId=node, AttributeId=AttributeIds.Value, IndexRange=elements)
+            for node, elements in wanted
         ]
         return bytes(await self._transport().send_request(request))
 

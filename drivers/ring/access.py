@@ -21,12 +21,14 @@ class Header(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """`digest`: of all that is read of it. `code`: 0 for an empty one. A field without a value is None."""
+    """`digest`: of all that is read of it. `code`: 0 for an empty one. A field without a value is None. `sequence`:
+    the PLC's own number of the entry, None where that is not configured."""
 
     digest: str
     code: int
     stamp: Micros | None = None
     fields: Mapping[str, Value | None] = {}
+    sequence: int | None = None
 
 
 class Access(Protocol):

@@ -133,9 +133,9 @@ def _of_layout(ring: Any, bits: str | None) -> Iterator[Problem]:
     if ring.points_to == "total" and bits in _BITS and (1 << _BITS[bits]) % ring.slots.count:
         what = f"a total of type {bits} rolls over in the middle of {ring.slots.count} slots"
         yield Problem("E301", what, fix="a power of two as the number of slots", at=("ring", "slots", "count"))
-    if ring.points_to != "total" and ring.time is None and ring.tail is None:
+    if ring.points_to != "total" and ring.time is None and ring.tail is None and ring.sequence is None:
         why = "slot numbers alone look the same after one round"
-        fix = "a time in every entry, or points_to: total"
+        fix = "a time or a sequence in every entry, or points_to: total"
         yield Problem("E302", "lost entries could not be noticed", why=why, fix=fix, at=("ring",))
 
 
@@ -185,6 +185,7 @@ def plan_of(ring: Any, tags: Mapping[str, _Tag], kind: Mapping[str, str], bits: 
         ring.write_tail,
         ring.erases,
         hashlib.blake2b(layout.encode(), digest_size=8).hexdigest(),
+        0 if ring.sequence is None else 1 << _BITS[ring.sequence.type],
     )
 
 

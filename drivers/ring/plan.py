@@ -64,7 +64,8 @@ class Plan(NamedTuple):
     have. `timed`: entries have a time. `since_boot`: times count from when the PLC started and have so many numbers;
     0 for times of day. `confirms`: the PLC's tail may be written. `erases`: the
     PLC empties what was confirmed. `layout`: what must be unchanged for a stored
-    position to mean the same."""
+    position to mean the same. `sequences`: how many numbers the PLC has for its
+    entries; 0 if it writes none into them."""
 
     numbering: Numbering
     codes: Mapping[int, tuple[Change, ...]]
@@ -75,3 +76,4 @@ class Plan(NamedTuple):
     confirms: bool
     erases: bool
     layout: str
+    sequences: int = 0

@@ -2,11 +2,17 @@
 
 **Consistent.** The head is read first, then the slots up to it, then the head again: an entry below the first head is
 complete, and the second head tells whether the PLC may have written over it meanwhile. The slot before the next entry
-is the *witness*: it is read along, and if it is not what it was, the PLC has gone round or begun anew.
+is the *witness*: it is read along, and if it is not what it was, the PLC has gone round or begun anew. Slots come in
+several requests; where the PLC does not count its entries the witness is read once more behind the second head, which
+proves that the head has not gone a whole round between them.
 
 **Lost.** More entries than slots, another witness, and an overflow that the PLC tells of are a loss. What can still
 be read for certain is told behind it: of a PLC that began anew what it has written since, and where slot numbers
 alone cannot say that, the entries that are younger than the last one. Never an entry twice.
+
+**Whole.** Where the PLC writes a `sequence` last into every entry, an entry is told when it follows the one before
+it. One that still has the number of the round before is not written yet: what stands before it is told, and it is
+waited for. Any other number is a loss.
 
 **Kept.** A batch carries the position behind it, and the next `read` says that it is kept. Only then, and only if the
 configuration allows it, the PLC's tail is moved up to it.
@@ -28,6 +34,8 @@ _NOISE = 2_000_000
 """Microseconds by which an entry may seem younger than the clock that is read with it."""
 _ROLLED_OVER = 0.9
 """A fall by more of all the numbers that a clock has is a roll-over."""
+PATIENCE: Final = 5
+"""Looks at an entry that is below the head and not whole, before it counts as lost."""
 _MOST_NOTES = 100
 """Of one connection: a slot full of noise has any code."""
 _UNREAD = "the ring has not been read yet"
@@ -48,6 +56,8 @@ class Reader:
         self._first = True
         """Nothing was told on this connection yet, or since the ring could not be read."""
         self._unconfirmed = False
+        self._waited = 0
+        """Looks in which the next entry was not whole yet."""
         self._notes: dict[tuple[str, str], bool] = {}
         """What somebody should look at → whether it was told."""
         self.readings = self._none(_NOT_KEPT)
@@ -99,13 +109,16 @@ class Reader:
             state = states.forgotten(state._replace(dropped=state.dropped[1:]), self._plan)
         slots: Sequence[Slot] = ()
         if ahead or self._unconfirmed or numbering.points_to != "total" or self._began_anew(header, known):
-            whole = [ahead, *((mark - known.next) % numbering.modulo for mark in state.dropped)]
-            witness, *slots = await self._slots(header, known.next - 1, min(whole) + 1)
+            marks = [ahead, *((mark - known.next) % numbering.modulo for mark in state.dropped)]
+            witness, *slots = await self._slots(header, known.next - 1, min(marks) + 1)
             header = await self._access.header()
             again = (numbering.number(header.head) - known.next) % numbering.modulo
-            empty = any(not slot.code for slot in slots)
-            if empty or not ahead <= again <= numbering.most or self._other(witness, known, again):
+            whole = self._complete(known, slots)
+            if slots and numbering.points_to != "total":
+                (witness,) = await self._slots(header, known.next - 1, 1)
+            if whole is None or not ahead <= again <= numbering.most or self._other(witness, known, again):
                 return await self._lost(known)
+            slots = whole
         if self._unconfirmed:
             await self._confirm(header, known)
             state = state._replace(tails=(*state.tails, numbering.tail_for(known.next)))
@@ -149,6 +162,24 @@ class Reader:
             return False  # a full ring has written over it, or the PLC has emptied what was confirmed
         return witness.digest != known.witness
 
+    def _complete(self, known: State, slots: Sequence[Slot]) -> Sequence[Slot] | None:
+        """The entries up to the first that is not whole yet; None for a loss."""
+        modulo = self._plan.sequences
+        if not modulo:
+            return slots if all(slot.code for slot in slots) else None
+        after = known.sequence
+        for number, slot in enumerate(slots):
+            early = None if after is None or slot.sequence is None else (after + 1 - slot.sequence) % modulo
+            if slot.code and early in (0, None):
+                after = slot.sequence
+                continue
+            if slot.code and early != self._plan.numbering.slots:
+                return None
+            self._waited = 0 if number else self._waited + 1
+            return slots[:number] if self._waited < PATIENCE else None
+        self._waited = 0
+        return slots
+
     async def _begin(self, header: Header, head: int) -> Batch:
         """The first look at a ring: behind what is confirmed if the PLC waits for that, else at its head. The entries
         before tell what is so now, and count nothing."""
@@ -159,6 +190,8 @@ class Reader:
             start = tail if (head - tail) % numbering.modulo <= numbering.most else head
         unread = (head - start) % numbering.modulo
         old = await self._slots(header, start - numbering.slots, numbering.slots)
+        if not unread and (late := _late(old, self._plan.sequences)):
+            start, old = (start - late) % numbering.modulo, old[:-late]
         counted = {} if self._before is None else self._before.values
         state = State(
             self._plan.layout,
@@ -167,6 +200,7 @@ class Reader:
             {tag: _whole(counted.get(tag)) if tag in self._plan.wraps else None for tag in self._plan.tags},
             overflow=header.overflow,
             tails=() if header.tail is None else (header.tail,),
+            sequence=old[-1].sequence if old[-1].code else None,
         )
         certain = old[unread + 1 :]
         state = states.told(state, [slot for slot in certain if slot.code], self._plan, counts=False)[0]
@@ -180,24 +214,46 @@ class Reader:
         head = numbering.number(header.head)
         slots = await self._slots(header, head - numbering.slots, numbering.slots)
         moved = (numbering.number((await self._access.header()).head) - head) % numbering.modulo
-        new, cause = self._survivors(known, slots, header, head)
-        new = max(0, min(new, numbering.slots - moved - 1))
+        if self._waited >= PATIENCE:
+            end, new, cause, sequence = head, 0, "queue_overflow", known.sequence
+            if sequence is not None:
+                sequence = (sequence + (head - known.next) % numbering.modulo) % self._plan.sequences
+        else:
+            late = _late(slots, self._plan.sequences)
+            end, slots = (head - late) % numbering.modulo, slots[: len(slots) - late]
+            new, cause = self._survivors(known, slots, header, end)
+            new = max(0, min(new, len(slots) - moved - 1))
+            sequence = slots[-1].sequence if slots[-1].code else None
+        self._waited = 0
         state = states.forgotten(known, self._plan)._replace(
-            next=(head - new) % numbering.modulo,
+            next=(end - new) % numbering.modulo,
             witness=slots[-1].digest,
             overflow=None,
             tails=(),
             dropped=(),
+            sequence=sequence,
         )
         state = self._noted(header, head, state)
         if cause == "plc_restart" and self._plan.since_boot:
             state = state._replace(stamp=header.clock)
-        return self._batch(state, slots[numbering.slots - new :], header, cause)
+        return self._batch(state, slots[len(slots) - new :], header, cause)
 
     def _survivors(self, known: State, slots: Sequence[Slot], header: Header, head: int) -> tuple[int, str]:
         """(how many of the newest slots hold entries that were not told, the cause of the loss)"""
-        numbering = self._plan.numbering
         anew = self._began_anew(header, known)
+        run = _run(slots, self._plan.sequences)
+        if self._plan.sequences and not anew and known.sequence is not None and run:
+            ahead = ((slots[-1].sequence or 0) - known.sequence) % self._plan.sequences
+            if 0 < ahead <= self._plan.sequences // 2:
+                return min(run, ahead), "queue_overflow"
+        new, cause = self._survivors_by_number(known, slots, header, head, anew=anew)
+        return min(new, run), cause
+
+    def _survivors_by_number(
+        self, known: State, slots: Sequence[Slot], header: Header, head: int, *, anew: bool
+    ) -> tuple[int, str]:
+        """The same, by what the PLC's indices and times say."""
+        numbering = self._plan.numbering
         since = None if anew or not self._plan.timed else known.stamp
         young = _young(slots, since)
         if self._plan.confirms and header.tail is not None:
@@ -247,7 +303,7 @@ class Reader:
         state, readings, unknown = states.told(state, slots, self._plan)
         if slots:
             after = (state.next + len(slots)) % self._plan.numbering.modulo
-            state = state._replace(next=after, witness=slots[-1].digest)
+            state = state._replace(next=after, witness=slots[-1].digest, sequence=slots[-1].sequence)
         for code in unknown:
             text = f"{self.device}: entries of its ring have the code {code}, which `codes` does not name"
             self._note("unmapped_entry", f"{text}. Add it, with {{}} if it means nothing.")
@@ -284,6 +340,35 @@ def _young(slots: Sequence[Slot], stamp: Micros | None) -> int:
             break  # it was written over after the head was read
         young, after = young + 1, slot.stamp if slot.stamp is not None else after
     return young
+
+
+def _run(slots: Sequence[Slot], modulo: int) -> int:
+    """How many slots at the end hold entries whose sequence goes up by one; all where there is none."""
+    if not modulo:
+        return len(slots)
+    run = 0
+    for slot in reversed(slots):
+        if not slot.code or (run and (slot.sequence or 0) != ((slots[-run].sequence or 0) - 1) % modulo):
+            break
+        run += 1
+    return run
+
+
+def _late(slots: Sequence[Slot], modulo: int) -> int:
+    """How many slots at the end of a whole ring are below its head and not written yet: the sequence of the round
+    before begins there, or they are empty. 0 where there is no sequence."""
+    if not modulo:
+        return 0
+    count = len(slots)
+    for at in range(count - 1, 0, -1):
+        before, slot = slots[at - 1], slots[at]
+        if before.code and (
+            not slot.code or ((before.sequence or 0) + 1 - (slot.sequence or 0)) % modulo == count % modulo
+        ):
+            return count - at
+        if before.code and slot.code and (slot.sequence or 0) != ((before.sequence or 0) + 1) % modulo:
+            break
+    return 0
 
 
 def _whole(value: object) -> int:

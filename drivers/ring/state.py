@@ -19,7 +19,8 @@ LOST = "entries of the ring were lost"
 class State(NamedTuple):
     """`next`: number of the next entry. `witness`: digest of the slot before it. `values`: of the tags, None where it
     is not known. `stamp`: time of the last entry that has one. `overflow`: what the PLC's said last; `tails`:
-    what its tail has been since. `dropped`: numbers before which the PLC had no room for entries."""
+    what its tail has been since. `dropped`: numbers before which the PLC had no room for entries. `sequence`: the
+    PLC's own number of the last entry."""
 
     layout: str
     next: int
@@ -29,6 +30,7 @@ class State(NamedTuple):
     overflow: int | None = None
     tails: tuple[int, ...] = ()
     dropped: tuple[int, ...] = ()
+    sequence: int | None = None
 
 
 def dump(state: State) -> str:

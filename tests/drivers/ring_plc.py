@@ -7,7 +7,14 @@ from drivers.ring.plan import Change, Numbering, Plan, Points
 
 
 def plan(
-    points_to: Points, slots: int, *, first: int = 0, tail: bool = False, modulo: int = 65536, boot: bool = False
+    points_to: Points,
+    slots: int,
+    *,
+    first: int = 0,
+    tail: bool = False,
+    modulo: int = 65536,
+    boot: bool = False,
+    sequences: int = 0,
 ) -> Plan:
     """A ring whose entries count `parts` (code 1) and say in `last` which one they are."""
     return Plan(
@@ -20,6 +27,7 @@ def plan(
         tail,
         False,
         "one",
+        sequences,
     )
 
 
@@ -28,10 +36,15 @@ EVERY = 3_000_000
 
 
 class RingPlc:
-    """`meanwhile` is called before every request is answered. `written`: numbers of all entries, from 1 on."""
+    """`meanwhile` is called before every request is answered, and between the `pieces` in which slots are read.
+    `written`: numbers of all entries, from 1 on. A `tardy` PLC moves its head first and writes the slot after it was
+    looked at."""
 
-    def __init__(self, plan: Plan, *, overflow: bool = True) -> None:
+    def __init__(self, plan: Plan, *, overflow: bool = True, pieces: int = 4096, tardy: bool = False) -> None:
         self.plan = plan
+        self.pieces = pieces
+        self.tardy = tardy
+        self.unwritten: dict[int, Slot] = {}
         self.numbering = plan.numbering
         self.overflow: int | None = 0 if overflow else None
         self.written: list[int] = []
@@ -44,6 +57,8 @@ class RingPlc:
 
     def reboot(self, *, slots: bool = False) -> None:
         """Everything is forgotten, but for what is in the `slots`, and time goes on."""
+        self.unwritten.clear()
+        self.noted = 0
         kept = self.slot if slots else [Slot("empty", 0)] * self.numbering.slots
         if self.overflow is not None:
             self.overflow = 0
@@ -66,8 +81,20 @@ class RingPlc:
                 self.overflow = (self.overflow or 0) + 1
                 return
         number = self.written[-1]
-        self.slot[self.total % self.numbering.slots] = Slot(f"{number}", 1, self.clock, {"number": number})
+        self.noted += 1
+        sequence = self.noted % self.plan.sequences if self.plan.sequences else None
+        self._finish()
+        self.unwritten[self.total % self.numbering.slots] = Slot(
+            f"{number}", 1, self.clock, {"number": number}, sequence
+        )
+        if not self.tardy:
+            self._finish()
         self.total += 1
+
+    def _finish(self) -> None:
+        for at, slot in self.unwritten.items():
+            self.slot[at] = slot
+        self.unwritten.clear()
 
     @property
     def head(self) -> int:
@@ -80,8 +107,13 @@ class RingPlc:
         return Header(self.head, self.tail, self.overflow, self.clock if self.plan.since_boot else None)
 
     async def slots(self, first: int, count: int) -> Sequence[Slot]:
-        self.meanwhile()
-        return [self.slot[(first + at) % self.numbering.slots] for at in range(count)]
+        found: list[Slot] = []
+        while len(found) < count:
+            self.meanwhile()
+            piece = range(len(found), min(count, len(found) + self.pieces))
+            found += [self.slot[(first + at) % self.numbering.slots] for at in piece]
+        self._finish()
+        return found
 
     async def move_tail(self, index: int) -> str:
         self.meanwhile()

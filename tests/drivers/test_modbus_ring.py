@@ -245,3 +245,24 @@ async def test_forms_of_time(form: str, extra: dict[str, str], registers: str | 
     assert made.ring is not None
     (slot,) = await ModbusAccess(made, made.ring, ask).slots(0, 1)
     assert (slot.stamp, slot.code) == (at, 1)
+
+
+async def test_a_sequence_is_read_where_it_is() -> None:
+    sequence = {"at": 1, "type": "uint32", "word_order": "little"}
+    made = device(
+        "tcp://127.0.0.1:1",
+        TAGS,
+        ring={
+            **{word: RING[word] for word in ("head", "code", "codes")},
+            "slots": {"holding": 10, "count": 2, "size": 4},
+            "sequence": sequence,
+            "fields": {"cause": {"at": 3}},
+        },
+    )
+
+    async def ask(questions: Any) -> list[Answer]:
+        return [bytes.fromhex("0001 0002 0001 0007")]
+
+    assert made.ring is not None
+    (slot,) = await ModbusAccess(made, made.ring, ask).slots(0, 1)
+    assert (slot.sequence, slot.fields) == (0x10002, {"cause": 7})

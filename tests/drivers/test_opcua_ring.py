@@ -178,3 +178,46 @@ async def test_a_recording_neither_reads_nor_confirms_entries(press: NodeOpcua) 
     finally:
         await driver.close()
     assert await writes(press) == []
+
+
+def counting(readings: list[Reading]) -> list[object]:
+    return [reading.value for reading in readings if reading.tag == "parts"]
+
+
+async def test_a_ring_that_is_too_large_for_the_server_is_read_in_pieces(press: NodeOpcua) -> None:
+    await press.tell("ring", slots=300, tail=False, most=50)
+    driver = await begun(options(press, slots={"count": 300}))
+    try:
+        await driver.read()
+        for first in (1, 251):  # the second time over the end of the arrays
+            await press.tell("push", entries=[[10, 0]] * 250)
+            assert counting(await entries(driver, 250)) == list(range(first, first + 250))
+    finally:
+        await driver.close()
+
+
+async def test_slots_may_be_nodes_of_their_own_with_a_sequence_and_no_time(press: NodeOpcua) -> None:
+    await press.tell("ring", slots=8, tail=False, each=True)
+    how = {
+        "slots": {"count": 8},
+        "code": node("Slot[{slot}].Code"),
+        "sequence": node("Slot[{slot}].Number"),
+        "fields": {"number": node("Slot[{slot}].Number")},
+        "codes": {1: {"run": True}, 2: {"cause": {"field": "number"}}, 10: {"parts": {"add": 1}}},
+        "time": None,
+    }
+    driver = await begun(options(press, **how))
+    told: list[object] = []
+    try:
+        await driver.read()
+        for pushed, last in ((5, 5), (5, 10), (20, 30)):
+            await press.tell("push", entries=[[2, 0]] * pushed)
+            async with asyncio.timeout(30):
+                while told[-1:] != [last]:
+                    batch = await driver.read()
+                    if batch.entries is not None:
+                        told += [batch.entries.lost] if batch.entries.lost else []
+                        told += [one.value for one in batch.readings if one.tag == "cause"]
+    finally:
+        await driver.close()
+    assert [one for one in told if one] == [*range(1, 11), "queue_overflow", *range(24, 31)]

@@ -2,7 +2,7 @@
 
 from drivers.base import Batch, Quality
 from drivers.ring.access import Slot
-from drivers.ring.reader import Reader
+from drivers.ring.reader import PATIENCE, Reader
 from tests.drivers.ring_plc import RingPlc, plan
 
 NEXT = plan("next", 8)
@@ -294,3 +294,53 @@ async def test_a_ring_that_cannot_be_read_says_why_with_the_same_readings_as_lon
         push(plc, 1)
         await line.drain()
         assert line.told == [1]
+
+
+SEQUENCE = plan("next", 8, sequences=64)
+
+
+async def test_an_entry_that_is_not_whole_is_waited_for() -> None:
+    plc = RingPlc(SEQUENCE, tardy=True)
+    line = await started(plc)
+    for _ in range(5):
+        push(plc, 3)
+        for _ in range(2):
+            await line.drain()
+    assert line.told == list(range(1, 16))
+
+
+async def test_an_entry_that_never_becomes_whole_is_a_loss_and_nothing_is_told_twice() -> None:
+    plc = RingPlc(SEQUENCE)
+    line = await started(plc)
+    push(plc, 9)
+    await line.drain()
+    told = list(line.told)
+    torn = plc.slot[1]
+    push(plc, 1)
+    plc.slot[1] = torn
+    for _ in range(2 * PATIENCE):
+        await line.drain()
+    push(plc, 2)
+    await line.drain()
+    assert line.told == [*told, "queue_overflow", 11, 12]
+
+
+async def test_a_sequence_tells_how_far_a_ring_was_written_over_without_any_time() -> None:
+    plc = RingPlc(SEQUENCE._replace(timed=False))
+    line = await started(plc)
+    push(plc, 1)
+    await line.drain()
+    push(plc, 20)
+    await line.drain()
+    assert line.told == [1, "queue_overflow", *range(15, 22)]
+
+
+async def test_a_restart_that_the_sequence_shows_tells_what_was_written_since() -> None:
+    plc = RingPlc(SEQUENCE)
+    line = await started(plc)
+    push(plc, 30)
+    await line.drain()
+    plc.reboot()
+    push(plc, 3)
+    await line.drain()
+    assert line.told[-4:] == ["plc_restart", 31, 32, 33]

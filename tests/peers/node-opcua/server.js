@@ -15,6 +15,7 @@
 //   {"cmd": "namespace", "uri": "urn:x"}   one more namespace
 //   {"cmd": "ring", "slots": 16, "tail": true}   Head, Tail, Overflow, and arrays Codes, Stamps, Causes; without a tail
 //                                    it writes over what was not read; 0 slots take it away.  {"cmd": "push", "entries": [[code, cause], …]}
+//                                    with "most" longer arrays are only told in ranges; with "each" there is a node for each slot too
 //   {"cmd": "writes"}                nodes that a client has written, {writes: [[node, value], …]}
 //   {"cmd": "sessions"}   {"cmd": "restart", "down": ms, "others": namespaces before its own, "without": [nodes]}   {"cmd": "shutdown"}
 // Truth log: one JSON object per change: {"at": microseconds UTC, "node", "value", "total"?}
@@ -23,7 +24,7 @@ const fs = require("node:fs");
 const path = require("node:path");
 const readline = require("node:readline");
 const {
-    DataType, MessageSecurityMode, OPCUACertificateManager, OPCUAServer, SecurityPolicy, StatusCodes, Variant,
+    DataType, DataValue, MessageSecurityMode, OPCUACertificateManager, OPCUAServer, SecurityPolicy, StatusCodes, Variant,
 } = require("node-opcua");
 
 const [truthLog, pki, port, settings] = process.argv.slice(2);
@@ -64,6 +65,14 @@ function set(name, value, {status = "Good", time = Date.now(), ...extra} = {}) {
     note(name, value, extra);
 }
 
+const limit = (variable, most) => {
+    const read = variable.readValue.bind(variable);
+    variable.readValue = (...how) => {
+        const found = read(...how);
+        return found.value.value?.length > most ? new DataValue({statusCode: StatusCodes.BadEncodingLimitsExceeded}) : found;
+    };
+};
+
 const wrap = {UInt16: 65536, UInt32: 4294967296};
 const commands = {
     set: ({node, value, status, time}) => set(node, value, {status, time}),
@@ -96,8 +105,9 @@ const commands = {
         timers.clear();
         return {totals};
     },
-    ring({slots, tail}) {
-        ring = {slots, tail, codes: Array(slots).fill(0), stamps: Array(slots).fill(new Date(0)), causes: Array(slots).fill(0), pushed: 0};
+    ring({slots, tail, most = 0, each = false}) {
+        for (const name of [...nodes.keys()]) if (name.startsWith("Slot[")) commands.remove({node: name});
+        ring = {slots, tail, each, codes: Array(slots).fill(0), stamps: Array(slots).fill(new Date(0)), causes: Array(slots).fill(0), pushed: 0};
         for (const name of ["Head", "Tail", "Overflow", "Codes", "Stamps", "Causes"]) if (nodes.has(name)) commands.remove({node: name});
         writes.length = 0;
         if (!slots) return;
@@ -105,6 +115,8 @@ const commands = {
         add("Codes", "UInt16", ring.codes);
         add("Stamps", "DateTime", ring.stamps);
         add("Causes", "UInt16", ring.causes);
+        if (most) for (const name of ["Codes", "Stamps", "Causes"]) limit(nodes.get(name).variable, most);
+        if (each) for (let i = 0; i < slots; i++) for (const part of ["Code", "Number"]) add(`Slot[${i}].${part}`, "UInt16", 0);
     },
     push({entries}) {
         for (const [code, cause] of entries) {
@@ -122,6 +134,10 @@ const commands = {
             set("Codes", [...ring.codes]);
             set("Stamps", [...ring.stamps]);
             set("Causes", [...ring.causes]);
+            if (ring.each) {
+                set(`Slot[${head}].Code`, code);
+                set(`Slot[${head}].Number`, ring.pushed);
+            }
             set("Head", next);
         }
     },
