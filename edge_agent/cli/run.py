@@ -27,10 +27,10 @@ def register(app: typer.Typer) -> None:
     def run(ui: Ui, file: File = None) -> None:
         """Collect, store and send, in the foreground. SIGTERM or Ctrl-C ends it cleanly, SIGHUP is `reload`."""
         leave_when_told()
-        from edge_agent.runtime import Agent
-
         path = find(ui, file)
         loaded = load(ui, path)
+        from edge_agent.runtime import Agent
+
         log_to_stderr(ui)
         interrupted = False
 

@@ -5,6 +5,7 @@ Words carry the meaning; colour repeats it. With `-o json` the result is one JSO
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -37,24 +38,22 @@ class Ui:
     def note(self, text: str) -> None:
         """Progress and hints, on stderr; not with -q."""
         if not self.quiet:
-            sys.stderr.write(f"{text}\n")
+            _beside(text)
 
     def error(self, message: str, *hints: str, code: str = "") -> None:
         """What went wrong, on stderr; with -q too."""
         word = self.paint("error", "red", sys.stderr)
-        sys.stderr.write(f"{word}{f' {code}' if code else ''}: {message}\n")
-        for hint in hints:
-            sys.stderr.write(f"   {hint}\n")
+        _beside(f"{word}{f' {code}' if code else ''}: {message}", *(f"   {hint}" for hint in hints))
 
     def fault(self, text: str) -> None:
         """A fault of the configuration as it is rendered, on stderr; its severity word coloured."""
         for word, colour in ((": error ", "red"), (": warning ", "yellow")):
             text = text.replace(word, f": {self.paint(word[2:-1], colour, sys.stderr)} ", 1)
-        sys.stderr.write(f"{text}\n")
+        _beside(text)
 
     def warn(self, message: str) -> None:
         if not self.quiet:
-            sys.stderr.write(f"{self.paint('warning', 'yellow', sys.stderr)}: {message}\n")
+            _beside(f"{self.paint('warning', 'yellow', sys.stderr)}: {message}")
 
     def asks(self) -> bool:
         """Whether a person can be asked something."""
@@ -80,6 +79,13 @@ class Ui:
         if not self.colour or not _shows_colours(stream or sys.stdout):
             return text
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+
+
+def _beside(*lines: str) -> None:
+    """On stderr, after what stdout has: where both go to one place they are read in the order they were said."""
+    with suppress(BrokenPipeError):  # of the reader of stdout; it is looked at where the program ends
+        sys.stdout.flush()
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
 
 
 def _shows_colours(stream: TextIO) -> bool:

@@ -17,6 +17,7 @@ CREDENTIALS = "/etc/edge-agent/credentials"
 def unit(config: Path, loaded: Loaded, user: str) -> str:
     """The unit file. `config` is absolute. Exit codes 2, 77 and 78 mean that a person must mend something first."""
     folders = sorted({str(Path(loaded.config.buffer.path).parent), str(config.parent / "data")})
+    command = (sys.executable, "-m", "edge_agent", "run", "--config", str(config))
     lines = [
         "[Unit]",
         "Description=edge-agent: PLC tags in, production events out",
@@ -25,16 +26,16 @@ def unit(config: Path, loaded: Loaded, user: str) -> str:
         "",
         "[Service]",
         f"User={user}",
-        f"ExecStart={sys.executable} -m edge_agent run --config {config}",
+        f"ExecStart={' '.join(_word(word).replace('$', '$$') for word in command)}",
         "ExecReload=/bin/kill -HUP $MAINPID",
-        f"WorkingDirectory={config.parent}",
+        f"WorkingDirectory={str(config.parent).replace('%', '%%')}",
         *(f"LoadCredential={name}:{CREDENTIALS}/{name}" for name in credentials(loaded)),
         "Restart=always",
         "RestartSec=5",
         "RestartPreventExitStatus=2 77 78",
         "TimeoutStopSec=30",
         "ProtectSystem=strict",
-        f"ReadWritePaths={' '.join(f'-{folder}' for folder in folders)}",
+        f"ReadWritePaths={' '.join(_word(f'-{folder}') for folder in folders)}",
         "ProtectHome=read-only",
         "PrivateTmp=yes",
         "NoNewPrivileges=yes",
@@ -43,6 +44,14 @@ def unit(config: Path, loaded: Loaded, user: str) -> str:
         "WantedBy=multi-user.target",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _word(text: str) -> str:
+    """One word of a list, as systemd.syntax(7) quotes it. It refuses programs with quotes or backslashes."""
+    text = text.replace("%", "%%")
+    if " " not in text:
+        return text
+    return f'"{text}"'
 
 
 def credentials(loaded: Loaded) -> list[str]:

@@ -256,8 +256,16 @@ def test_a_service_is_written_from_the_configuration_without_root(
 
 
 @pytest.mark.needs("systemd-analyze")
-def test_systemd_finds_nothing_wrong_with_the_unit(edge_agent: Run, configuration: Path) -> None:
-    done = told(edge_agent("service", "install", "--root", "image", "-o", "json"))
+@pytest.mark.parametrize("name", ["line3", "line 3 & 100%"])
+def test_systemd_finds_nothing_wrong_with_the_unit(
+    edge_agent: Run, configuration: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = configuration.parent / name
+    folder.mkdir()
+    (folder / "python").symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    file = configuration.rename(folder / "line.yaml")
+    done = told(edge_agent("service", "install", str(file), "--root", "image", "-o", "json"))
     checked = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", done["unit"]], capture_output=True, text=True, timeout=60
     )
@@ -302,7 +310,7 @@ def test_commands_and_options_are_completed_as_the_script_of_the_shell_asks(tmp_
 def test_bash_takes_the_script_and_completes_by_it(edge_agent: Run, tmp_path: Path) -> None:
     (tmp_path / "completion.bash").write_text(edge_agent("completion", "bash").stdout)
     bin_ = tmp_path / "edge-agent"
-    bin_.write_text(f'#!/bin/sh\nexec {sys.executable} -m edge_agent "$@"\n')
+    bin_.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m edge_agent "$@"\n')
     bin_.chmod(0o755)
     typed = (
         ". ./completion.bash; COMP_WORDS=(edge-agent conf); COMP_CWORD=1; "
