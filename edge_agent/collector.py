@@ -17,6 +17,7 @@ from edge_agent.clock import Clock
 from edge_agent.events.types import ConnectionChanged, Data
 from edge_agent.health import DeviceHealth, Link
 from edge_agent.pace import CALM
+from edge_agent.wait_limit import WaitLimit
 
 log = logging.getLogger(__name__)
 
@@ -116,19 +117,21 @@ class Collector:
             await self._recall(driver)
         reported: frozenset[str] | None = None
         judged_at = 0
-        while True:
-            async with asyncio.timeout(self._read_limit):
+        async with WaitLimit(self._read_limit) as limit:
+            while True:
+                limit.begin()
                 batch = await driver.read()
-            now = self._clock.now()
-            self._health.note(batch, now)
-            await self._sink.feed(batch)
-            if reported is None:
-                news = bool(batch.readings)
-            else:
-                news = now.mono - judged_at >= DWELL and reported != self._health.bad.keys()
-            if news:
-                reported, judged_at = frozenset(self._health.bad), now.mono
-                await self._connected(now.wall)
+                limit.end()
+                now = self._clock.now()
+                self._health.note(batch, now)
+                await self._sink.feed(batch)
+                if reported is None:
+                    news = bool(batch.readings)
+                else:
+                    news = now.mono - judged_at >= DWELL and reported != self._health.bad.keys()
+                if news:
+                    reported, judged_at = frozenset(self._health.bad), now.mono
+                    await self._connected(now.wall)
 
     async def _recall(self, driver: Historian) -> None:
         """Feed what the device recorded since it was seen last; each piece is committed before the next is asked
