@@ -11,6 +11,7 @@ through that client, 230 µs here, and 43 µs when eight requests are in flight,
 """
 
 import asyncio
+import math
 import struct
 from collections.abc import Sequence
 from typing import cast
@@ -27,7 +28,7 @@ _MOST_LATE = 64
 class _Exchange:
     """Questions that were sent together and the answers so far."""
 
-    __slots__ = ("answers", "deadline", "done", "limit", "missing", "timer")
+    __slots__ = ("answers", "deadline", "done", "limit", "missing")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, count: int, limit: float) -> None:
         self.answers: list[Answer] = [0] * count
@@ -35,7 +36,6 @@ class _Exchange:
         self.limit = limit
         self.deadline = loop.time() + limit
         self.done: asyncio.Future[Exception | None] = loop.create_future()
-        self.timer: asyncio.TimerHandle
 
     def finish(self, error: Exception | None) -> None:
         if not self.done.done():
@@ -54,6 +54,10 @@ class MbapConnection(asyncio.Protocol):
         self._pending: dict[int, tuple[int, Question, _Exchange]] = {}
         self._late: set[int] = set()
         """Transactions that were given up; their answers are dropped."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = math.inf
+        """When the timer rings, no later than the first question under way is overdue. An answer leaves it as it is:
+        to set it anew for each question costs more than to ring now and then for nothing."""
 
     @property
     def is_open(self) -> bool:
@@ -78,15 +82,13 @@ class MbapConnection(asyncio.Protocol):
             transaction = self._next_transaction()
             self._pending[transaction] = (at, asked, exchange)
             frames.append(_HEADER.pack(transaction, 0, len(asked.pdu) + 1, asked.unit) + asked.pdu)
-        exchange.timer = loop.call_at(exchange.deadline, self._overdue, exchange)
+        self._ring_at(exchange.deadline)
         self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
         try:
             error = await exchange.done
         except asyncio.CancelledError:
             self._fail(Disturbed("another question was cancelled"))
             raise
-        finally:
-            exchange.timer.cancel()
         if error is not None:
             raise error
         return exchange.answers
@@ -153,11 +155,24 @@ class MbapConnection(asyncio.Protocol):
         else:
             exchange.finish(None)
 
-    def _overdue(self, exchange: _Exchange) -> None:
-        loop = asyncio.get_running_loop()
-        if exchange.deadline > loop.time():
-            exchange.timer = loop.call_at(exchange.deadline, self._overdue, exchange)
+    def _ring_at(self, when: float) -> None:
+        if when >= self._rings_at:
             return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings_at = when
+        self._timer = asyncio.get_running_loop().call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        self._timer, self._rings_at = None, math.inf
+        now = asyncio.get_running_loop().time()
+        for exchange in {exchange for _, _, exchange in self._pending.values()}:
+            if exchange.deadline <= now:
+                self._give_up(exchange)
+        if self._pending:
+            self._ring_at(min(exchange.deadline for _, _, exchange in self._pending.values()))
+
+    def _give_up(self, exchange: _Exchange) -> None:
         exchange.finish(NoAnswer())
         given_up = [transaction for transaction, (_, _, of) in self._pending.items() if of is exchange]
         if self._echoes and len(self._late) + len(given_up) <= _MOST_LATE:
@@ -173,3 +188,6 @@ class MbapConnection(asyncio.Protocol):
         for _, _, exchange in self._pending.values():
             exchange.finish(error)
         self._pending.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer, self._rings_at = None, math.inf
