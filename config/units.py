@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo, WithJsonSchema
+from pydantic.fields import FieldInfo
 
 from config.errors import Problem, nearest
 
@@ -120,6 +121,15 @@ def like(text: str, value: float) -> str:
         if re.fullmatch(kind.pattern, text, re.ASCII):
             return write(value)
     return str(value)
+
+
+def as_written(field: FieldInfo, value: Any) -> Any:
+    """The value of a setting as it would be written: `10s` for a duration of 10,000,000 µs; a value without a unit as
+    it is."""
+    if isinstance(value, int | float):
+        parsers = {getattr(meta, "func", None) for meta in field.metadata}
+        return next((write(value) for _, parse, write in _KINDS if parse in parsers), value)
+    return value
 
 
 def between(least: str, most: str) -> AfterValidator:

@@ -1,15 +1,19 @@
 """Tags of a spreadsheet into the text of a configuration: what differs is written, everything else stays as it is.
 
 Comments, order and layout of the file are people's work. A tag in braces is written anew in its place; in a tag of
-several lines single settings are changed, added and taken out; new tags go below the last one. Pure.
+several lines single settings are changed, added and taken out; new tags go below the last one; what is taken out goes
+with its lines. Pure.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from config.source import BREAK, Source, Span
 from config.yaml12 import Map, Node, Scalar, Seq, plain, walk
 from edge_agent.tag_table import TEXTS, Row, flow, yaml_line
+
+NOTE = re.compile(r"(^|\s)#.*")
 
 
 class Edit(NamedTuple):
@@ -59,16 +63,41 @@ def replaced(key: Scalar, there: Node, row: Row, source: Source) -> Iterator[Edi
     yield from _below(there, " " * (first.span.column - 1), [f"{name}: {flow(row.settings[name])}" for name in added])
 
 
-def added(tags: Map, rows: Sequence[Row], source: Source) -> Iterator[Edit]:
-    """The edits that put new tags behind those that are there."""
+def removed(tags: Map, gone: Collection[str], source: Source) -> Iterator[Edit]:
+    """The edits that take tags out. Notes on lines of their own stay."""
+    entries = list(tags)
+    file, kept_before = tags.span.file, False
+    for at, (key, value) in enumerate(entries):
+        if key.value not in gone:
+            kept_before = True
+            continue
+        start, end = key.span, value.span
+        if not _braced(tags, source):
+            yield Edit(_lines(start.line, _last_line(value, key), file), "")
+        elif not kept_before:
+            after = entries[at + 1][0].span if at + 1 < len(entries) else tags.span
+            last = (after.line, after.column) if after is not tags.span else (after.end_line, after.end_column - 1)
+            yield Edit(Span(start.line, start.column, *last, file), "")
+        else:
+            before = entries[at - 1][1].span
+            behind = source.lines[before.end_line - 1][before.end_column - 1 :]
+            if before.end_line < start.line and behind.lstrip().startswith(",") and "#" in behind:
+                comma = before.end_column + behind.index(",")
+                yield Edit(Span(before.end_line, comma, before.end_line, comma + 1, file), "")
+                before = Span(start.line, start.column, start.line, start.column, file)
+            yield Edit(Span(before.end_line, before.end_column, end.end_line, end.end_column, file), "")
+
+
+def added(tags: Map, rows: Sequence[Row], source: Source, gone: Collection[str] = ()) -> Iterator[Edit]:
+    """The edits that put new tags behind those that are there; `gone` are those that are taken out."""
     if not rows:
         return
     lines = [yaml_line(row.tag, row.settings) for row in rows]
     if _braced(tags, source) or not tags.items:
         end = tags.span
         spot = Span(end.end_line, end.end_column - 1, end.end_line, end.end_column - 1, end.file)
-        before = "".join(source.lines[: end.end_line - 1]) + source.lines[end.end_line - 1][: end.end_column - 2]
-        open_to_more = before.rstrip().endswith((",", "{"))
+        left = [value for key, value in tags if key.value not in gone]
+        open_to_more = not left or "," in _behind(list(tags)[-1][1].span, end, source)
         yield Edit(spot, ("" if open_to_more else ", ") + ", ".join(lines))
         return
     first = next(iter(tags))[0]
@@ -100,6 +129,14 @@ def _below(node: Map, indent: str, lines: Sequence[str]) -> Iterator[Edit]:
         name, value = list(node)[-1]
         after = _last_line(value, name) + 1
         yield Edit(Span(after, 1, after, 1, node.span.file), "".join(f"{indent}{line}\n" for line in lines))
+
+
+def _behind(last: Span, whole: Span, source: Source) -> str:
+    """What stands between the last part of a whole in braces and its closing brace, but for notes."""
+    lines = list(source.lines[last.end_line - 1 : whole.end_line])
+    lines[-1] = lines[-1][: whole.end_column - 2]
+    lines[0] = lines[0][last.end_column - 1 :]
+    return "".join(NOTE.sub("", line) for line in lines)
 
 
 def _lines(first: int, last: int, file: str) -> Span:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperArgument, TyperCommand
 
 from edge_agent.cli.exits import guard
 from edge_agent.cli.ui import Ui
@@ -74,6 +75,19 @@ _SHARED: dict[str, tuple[Any, Any]] = {
 Run = TypeVar("Run", bound=Callable[..., None])
 
 
+class _Command(TyperCommand):
+    """Its usage line names arguments as they are named to typer: `TAG…`, and `[FILE]` where it may be left out."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        arguments = [param for param in self.get_params(ctx) if isinstance(param, TyperArgument)]
+        return ["[OPTIONS]", *map(_usage, arguments)]
+
+
+def _usage(argument: TyperArgument) -> str:
+    name = str(argument.name).upper()
+    return argument.metavar or (name if argument.required else f"[{name}]")
+
+
 def command(
     app: typer.Typer, *, section: Section, examples: Sequence[str], name: str | None = None
 ) -> Callable[[Run], Run]:
@@ -99,7 +113,7 @@ def command(
         call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         call.__doc__ = run.__doc__
         call.__name__ = run.__name__
-        app.command(name, epilog=epilog(examples), rich_help_panel=section.value)(call)
+        app.command(name, cls=_Command, epilog=epilog(examples), rich_help_panel=section.value)(call)
         return run
 
     return register

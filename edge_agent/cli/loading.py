@@ -18,6 +18,13 @@ PLACES = (Path("edge-agent.yaml"), Path("/etc/edge-agent/edge-agent.yaml"))
 File = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The configuration; also as -c.")]
 
 
+def sorted_out(paths: "Sequence[Path]") -> tuple[Path | None, Path]:
+    """(the configuration if it is named, the other file) of a command line `[FILE] OTHER`. Raises `Stop`."""
+    if len(paths) > 2:
+        raise Stop(ExitCode.USAGE, f"{len(paths)} files are too many: the configuration, and the samples")
+    return (paths[0] if len(paths) == 2 else None), paths[-1]
+
+
 def find(ui: Ui, file: Path | None) -> Path:
     """The file named, or the first of the usual places that exists. Raises `Stop`."""
     named = file or ui.config

@@ -8,7 +8,7 @@ import typer
 
 from edge_agent.cli.command import Section, command
 from edge_agent.cli.exits import ExitCode, Stop
-from edge_agent.cli.loading import load
+from edge_agent.cli.loading import load, sorted_out
 from edge_agent.cli.ui import Ui
 
 if TYPE_CHECKING:
@@ -22,10 +22,11 @@ PACE = 0.5
 """Seconds between two looks for rows that are old enough to be written."""
 
 Samples = Annotated[
-    Path,
+    list[Path],
     typer.Argument(
-        metavar="SAMPLES",
-        help="The file to write: .csv, .jsonl, or .yaml for lines to paste under `given:`; - for stdout as CSV.",
+        metavar="[FILE] SAMPLES",
+        help="The configuration, also as -c; the file to write: .csv, .jsonl, or .yaml for lines to paste under "
+        "`given:`, - for stdout as CSV.",
     ),
 ]
 Machine = Annotated[
@@ -42,13 +43,12 @@ def register(app: typer.Typer) -> None:
         app,
         section=Section.CHECK,
         examples=[
-            "edge-agent record line3.yaml shift.csv",
+            "edge-agent record shift.csv",
             "edge-agent record line3.yaml fault.yaml -m press-1 --for 10min",
         ],
     )
     def record(
         ui: Ui,
-        file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration.")],
         samples: Samples,
         machine: Machine = None,
         time: Time = None,
@@ -61,6 +61,7 @@ def register(app: typer.Typer) -> None:
         from config.units import duration
         from edge_agent.cli.run import log_to_stderr, runner
 
+        file, path = sorted_out(samples)
         loaded = load(ui, file)
         devices = _devices(loaded, machine)
         try:
@@ -68,8 +69,8 @@ def register(app: typer.Typer) -> None:
         except ValueError as error:
             raise Stop(ExitCode.USAGE, f"--for: {error}") from None
         log_to_stderr(ui)
-        with _opened(samples, force) as out, runner() as loop:
-            interrupted = loop.run(_record(ui, loaded, devices, _Writer(out, samples.suffix), length))
+        with _opened(path, force) as out, runner() as loop:
+            interrupted = loop.run(_record(ui, loaded, devices, _Writer(out, path.suffix), length))
         if interrupted:
             raise Stop(ExitCode.INTERRUPTED)
 
@@ -97,6 +98,8 @@ def _opened(path: Path, force: bool) -> IO[str]:
         return open(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="")
     try:
         return path.open("w" if force else "x", encoding="utf-8", newline="")
+    except FileNotFoundError:
+        raise Stop(ExitCode.USAGE, f"there is no folder {path.parent}") from None
     except FileExistsError:
         raise Stop(
             ExitCode.WILL_NOT_OVERWRITE, f"{path} exists", hints=["name another file, or overwrite it with --force"]

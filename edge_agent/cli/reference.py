@@ -25,7 +25,6 @@ from edge_agent.cli.app import app
 
 PROGRAM = "edge-agent"
 _MADE = "<!-- made by `make reference`; edit the program, not this page -->\n\n"
-_WRITERS: Mapping[str, Any] = {"duration": units.duration_text, "size": units.size_text, "rate": units.rate_text}
 
 
 def commands() -> Iterator[tuple[str, Any]]:
@@ -130,10 +129,8 @@ def _default(field: FieldInfo) -> str:
     value = field.default
     if value is None or isinstance(value, BaseModel) or field.default_factory is not None:
         return ""
-    for meta in field.metadata:
-        writer = _WRITERS.get(getattr(getattr(meta, "func", None), "__name__", ""))
-        if writer is not None and isinstance(value, int | float):
-            return f"`{writer(value)}`"
+    if (written := units.as_written(field, value)) is not value:
+        return f"`{written}`"
     if value == () or value == {}:
         return ""
     return f"`{json.dumps(value, default=str)}`".replace('"', "")

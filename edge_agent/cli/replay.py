@@ -7,7 +7,7 @@ import typer
 
 from edge_agent.cli.command import Section, command
 from edge_agent.cli.exits import ExitCode, Stop
-from edge_agent.cli.loading import load
+from edge_agent.cli.loading import load, sorted_out
 from edge_agent.cli.ui import Ui
 
 if TYPE_CHECKING:
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 DEFAULT_START = "2026-03-02T00:00:00Z"
 
 Samples = Annotated[
-    Path,
-    typer.Argument(metavar="SAMPLES", help="CSV at,tag,value[,quality[,source_at]] or JSON Lines; - for stdin."),
+    list[Path],
+    typer.Argument(
+        metavar="[FILE] SAMPLES",
+        help="The configuration, also as -c; CSV at,tag,value[,quality[,source_at]] or JSON Lines, - for stdin.",
+    ),
 ]
 Machine = Annotated[str | None, typer.Option("--machine", "-m", help="Only this machine; bare tags are its own.")]
 Start = Annotated[
@@ -33,19 +36,19 @@ def register(app: typer.Typer) -> None:
     @command(
         app,
         section=Section.CHECK,
-        examples=["edge-agent replay line3.yaml shift.csv", "edge-agent replay line3.yaml fault.jsonl -m press-1"],
+        examples=["edge-agent replay shift.csv", "edge-agent replay line3.yaml fault.jsonl -m press-1"],
     )
     def replay(
         ui: Ui,
-        file: Annotated[Path, typer.Argument(metavar="FILE", help="The configuration.")],
         samples: Samples,
         machine: Machine = None,
         start: Start = None,
         until: Until = None,
     ) -> None:
         """Feed recorded samples through the rules and print the events as JSON Lines (CloudEvents)."""
+        file, path = sorted_out(samples)
         config = load(ui, file).config
-        _play(ui, config, samples, machine, start, until)
+        _play(ui, config, path, machine, start, until)
 
 
 def _play(ui: Ui, config: "Config", path: Path, machine: str | None, start: str | None, until: str | None) -> None:

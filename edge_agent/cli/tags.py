@@ -41,6 +41,9 @@ Found = Annotated[str | None, typer.Option("--delimiter", metavar="CHAR", help="
 OnConflict = Annotated[
     Conflict, typer.Option("--on-conflict", help="A tag that is there already with other settings.")
 ]
+Prune = Annotated[
+    bool, typer.Option("--prune", help="Take out the tags without a row, of the devices that have rows.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the lines that would change, and write nothing.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the spreadsheet if it exists.")]
 
@@ -76,18 +79,23 @@ def register(app: typer.Typer) -> None:
         group,
         section=Section.LOOK,
         name="import",
-        examples=["edge-agent tags import tags.csv --dry-run", "edge-agent tags import oven.csv --device oven-1"],
+        examples=[
+            "edge-agent tags import tags.csv --prune --dry-run",
+            "edge-agent tags import oven.csv --device oven-1",
+        ],
     )
     def take(
         ui: Ui,
         csv: Csv,
         device: Device = None,
         on_conflict: OnConflict = Conflict.ABORT,
+        prune: Prune = False,
         delimiter: Found = None,
         dry_run: DryRun = False,
     ) -> None:
         """The tags of a spreadsheet into the configuration. Only what differs is written; comments stay, and the file
-        of before is kept beside it. Exit code 73 if a tag is there already with other settings."""
+        of before is kept beside it. A tag that has no row stays, unless --prune is given. Exit code 73 if a tag is
+        there already with other settings."""
         from config.errors import ConfigFaults
         from config.source import read as read_source
         from edge_agent.cli.browse import one_character
@@ -99,7 +107,8 @@ def register(app: typer.Typer) -> None:
             rows, faults = read_table(table, None if delimiter is None else one_character(delimiter))
             if faults:
                 raise ConfigFaults(faults)
-            plan = planned(loaded, rows, table, _device(loaded, device) if device is not None else None, on_conflict)
+            only = _device(loaded, device) if device is not None else None
+            plan = planned(loaded, rows, table, only, on_conflict, prune=prune)
         except ConfigFaults as broken:
             report(ui, csv, broken.faults)
             raise Stop(ExitCode.BAD_CONFIG) from None
@@ -151,6 +160,7 @@ class Plan:
     added: "list[Row]" = field(default_factory=list)
     changed: "list[Row]" = field(default_factory=list)
     conflicts: "list[Row]" = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
     unchanged: int = 0
     texts: "dict[str, tuple[Source, str]]" = field(default_factory=dict)
 
@@ -160,14 +170,16 @@ class Plan:
 
 
 def planned(
-    loaded: "Loaded", rows: "Sequence[Row]", table: "Source", only: str | None, on_conflict: Conflict
+    loaded: "Loaded", rows: "Sequence[Row]", table: "Source", only: str | None, on_conflict: Conflict, *, prune: bool
 ) -> Plan:
     """Raises ConfigFaults for rows that cannot be imported."""
     from config.errors import ConfigFaults, Problem, did_you_mean
+    from config.source import TOP
     from edge_agent import tag_edits
     from edge_agent.tag_table import Row
 
     plan, faults = Plan(), list["Fault"]()
+    named: dict[str, set[str]] = {}
     edits: dict[str, list[Edit]] = {}
     fresh: dict[str, list[Row]] = {}
     devices = loaded.config.devices
@@ -185,6 +197,7 @@ def planned(
             what = f"there is no device '{row.device}'" if row.device else "it does not say of which device it is"
             fault(row, "device", what, did_you_mean(row.device, devices) or "name the device in the row, or --device")
             continue
+        named.setdefault(row.device, set()).add(row.tag)
         key, there = tags.items.get(row.tag, (None, None))
         if key is None or there is None:
             if tags.template:
@@ -202,17 +215,40 @@ def planned(
             source = _source(loaded, there.span.file)
             edits.setdefault(source.file, []).extend(tag_edits.replaced(key, there, row, source))
             plan.changed.append(row)
+    gone = {device: _without_row(loaded, device, known) for device, known in named.items()} if prune else {}
+    for device, templates in gone.items():
+        for tag, template in templates.items():
+            plan.removed.append(f"{device}/{tag}")
+            if template:
+                what = f"{device}/{tag} has no row, and stands in template {template}"
+                faults.append(table.fault(TOP, Problem("E206", what, fix="take it out there, or give it a row")))
     if faults:
         raise ConfigFaults(faults)
-    for device, new in fresh.items():
+    for device in {**fresh, **gone}:
         tags = _tags(loaded, device)
         assert tags is not None
         source = _source(loaded, tags.span.file)
-        edits.setdefault(source.file, []).extend(tag_edits.added(tags, new, source))
-    for file, some in edits.items():
-        source = _source(loaded, file)
-        plan.texts[file] = source, tag_edits.applied(source, some)
+        some, away = edits.setdefault(source.file, []), gone.get(device, {})
+        some.extend(tag_edits.removed(tags, away, source))
+        some.extend(tag_edits.added(tags, fresh.get(device, []), source, away))
+    for file, found in edits.items():
+        if found:
+            source = _source(loaded, file)
+            plan.texts[file] = source, tag_edits.applied(source, found)
     return plan
+
+
+def _without_row(loaded: "Loaded", device: str, named: set[str]) -> dict[str, str]:
+    """The device's tags that are not named, and the template that each stands in, if it does."""
+    from config.yaml12 import walk
+
+    found = {}
+    for key, node in _tags(loaded, device) or ():
+        if str(key.value) not in named:
+            found[str(key.value)] = key.template or next(
+                (part.template for _, part in walk(node) if part.template), ""
+            )
+    return found
 
 
 def _source(loaded: "Loaded", file: str) -> "Source":
@@ -239,6 +275,8 @@ def _write(ui: Ui, loaded: "Loaded", plan: Plan, table: "Source") -> dict[str, s
         for file, aside_name in kept.items():
             Path(aside_name).replace(file)
         report(ui, Path(table.file), faults)
+        if faults[0].file != table.file:
+            ui.note("   nothing is written; the places are those in the file as it would have been")
         raise Stop(ExitCode.BAD_CONFIG) from None
     return kept
 
@@ -277,6 +315,7 @@ def _tell(ui: Ui, csv: Path, plan: Plan, kept: Mapping[str, str], *, dry_run: bo
                 word: [f"{row.device}/{row.tag}" for row in some]
                 for word, some in (("added", plan.added), ("changed", plan.changed), ("skipped", plan.conflicts))
             },
+            "removed": plan.removed,
             "unchanged": plan.unchanged,
             "kept": dict(kept),
             "diff": diffs,
@@ -292,6 +331,8 @@ def _tell(ui: Ui, csv: Path, plan: Plan, kept: Mapping[str, str], *, dry_run: bo
     would = "would be " if dry_run else ""
     counts = f"{len(plan.added)} tags {would}added, {len(plan.changed)} {would}changed, {plan.unchanged} as they were"
     ui.result(f"{counts}{skipped}")
+    if plan.removed:
+        ui.result(f"{len(plan.removed)} {would}taken out: {', '.join(plan.removed)}")
     for file, aside in kept.items():
         ui.note(f"   the way back: mv {aside} {file}")
     if not dry_run:

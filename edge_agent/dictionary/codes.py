@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from config.model import Config, DeviceOptions, MachineOptions, TagOptions
+from config.units import as_written
 from edge_agent.dictionary.entry import Entry
 
 UNITS: Mapping[str, str] = {
@@ -85,7 +86,8 @@ def _tags(name: str, device: DeviceOptions) -> Iterator[Entry]:
 
 def _address(options: Any) -> str:
     """What the driver's own model says of the tag: `holding 200, word_order big`."""
-    said = {key: getattr(options, key) for key in type(options).model_fields if key not in _NO_ADDRESS}
+    fields = type(options).model_fields
+    said = {key: as_written(fields[key], getattr(options, key)) for key in fields if key not in _NO_ADDRESS}
     written = {key: value for key, value in said.items() if key in options.model_fields_set and value is not None}
     return ", ".join(f"{key} {value}" for key, value in written.items())
 

@@ -213,6 +213,17 @@ def test_replay_prints_events_as_json_lines_and_is_deterministic(
     assert edge_agent("replay", str(configuration), "-", input=csv.read_text()).stdout == first.stdout
 
 
+def test_replay_and_record_take_the_usual_configuration_where_none_is_named(
+    edge_agent: Run, configuration: Path, tmp_path: Path
+) -> None:
+    assert edge_agent("record", "new.csv", "--for", "1ms").exit_code == 0
+    (tmp_path / "s.csv").write_text("at,tag,value\n0s,status,2\n10s,status,8\n")
+    named = edge_agent("replay", str(configuration), "s.csv")
+    assert (named.exit_code, edge_agent("replay", "s.csv").stdout) == (0, named.stdout)
+    assert edge_agent("replay", "a", "b", "c").exit_code == ExitCode.USAGE
+    assert "there is no folder" in edge_agent("record", "nowhere/x.csv").stderr
+
+
 def test_replay_takes_its_start_from_recorded_times(edge_agent: Run, configuration: Path, tmp_path: Path) -> None:
     lines = tmp_path / "fault.jsonl"
     lines.write_text('{"at": "2026-05-04T03:02:01Z", "status": 2}\n{"at": "2026-05-04T03:02:11Z", "status": 8}\n')

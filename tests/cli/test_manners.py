@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -86,11 +87,12 @@ def test_every_command_is_checked_for_its_json() -> None:
 
 
 @pytest.mark.parametrize("name", LEAVES)
-def test_every_command_has_two_examples(edge_agent: Run, name: str) -> None:
+def test_every_command_has_a_plain_usage_line_and_two_examples(edge_agent: Run, name: str) -> None:
     done = edge_agent(*name.split(), "-h")
     assert done.exit_code == 0
     assert "\x1b" not in done.stdout
-    *_, title, one, two = done.stdout.rstrip().splitlines()
+    usage, *_, title, one, two = done.stdout.rstrip().splitlines()
+    assert not re.search(r"\{|\[\[|\.\.\.", usage), usage
     assert title.strip() == "Examples:"
     for line in (one, two):
         assert f"{PROGRAM} {name.split()[0]}" in line

@@ -142,6 +142,50 @@ def test_skip_leaves_what_is_there_and_adds_the_rest(edge_agent: Run, line: Path
     assert line.read_text("utf-8") == LINE.replace("type: uint32}\n", "type: uint32}\n        door: {coil: 3}\n")
 
 
+def test_a_tag_without_a_row_stays_unless_it_is_to_be_taken_out(edge_agent: Run, line: Path) -> None:
+    (line.parent / "new.csv").write_text(
+        "device;tag;holding;type\noven-1;trays;200;uint32\nmeter;amps;210;float32\n", encoding="utf-8"
+    )
+    kept = edge_agent("tags", "import", "new.csv", "--dry-run").stdout
+    assert kept.endswith("1 tags would be added, 0 would be changed, 1 as they were\n")
+    dry = edge_agent("tags", "import", "new.csv", "--prune", "--dry-run")
+    assert "4 would be taken out: oven-1/burner, oven-1/temp, meter/kwh, meter/on" in dry.stdout
+    assert "-        burner: {coil: 0}          # on while it heats" in dry.stdout
+    assert line.read_text("utf-8") == LINE
+    done = edge_agent("tags", "import", "new.csv", "--prune", "-o", "json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["removed"] == ["oven-1/burner", "oven-1/temp", "meter/kwh", "meter/on"]
+    start, end = LINE.index("        burner:"), LINE.index("\n        trays:")
+    text = LINE[:start] + LINE[end:]
+    before, after = (
+        "{kwh: {holding: 200, type: float32, unit: KWH}, on: {coil: 4}}",
+        "{amps: {holding: 210, type: float32}}",
+    )
+    assert line.read_text("utf-8") == text.replace(before, after)
+    assert edge_agent("validate").exit_code == 0
+    assert (line.parent / "edge-agent.yaml.bak").read_text("utf-8") == LINE
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("device;tag;coil\noven-1;burner;0\n", "edge-agent.yaml:24:20: error E401"),
+        (
+            "device;tag;node;type\npress-1;other;i=1;bool\n",
+            "press-1/total has no row, and stands in template press",
+        ),
+    ],
+)
+def test_a_tag_that_is_used_or_of_a_template_is_not_taken_out(
+    edge_agent: Run, line: Path, rows: str, said: str
+) -> None:
+    (line.parent / "new.csv").write_text(rows, encoding="utf-8")
+    done = edge_agent("tags", "import", "new.csv", "--prune")
+    assert done.exit_code == ExitCode.BAD_CONFIG, done.stdout
+    assert said in done.stderr
+    assert line.read_text("utf-8") == LINE
+
+
 @pytest.mark.parametrize(
     ("table", "said"),
     [
@@ -310,3 +354,31 @@ def test_after_an_import_the_file_means_the_rows_and_what_was_there_before(
     assert root.get("other") == (1 if "other" in tail else None)
     assert all(f"# {name} is kept" in after for name in there)
     assert after.endswith(tail)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.dictionaries(NAMES, st.tuples(PLAIN, st.integers(0, 4)), min_size=1),
+    st.sets(NAMES),
+    st.dictionaries(st.sampled_from("xy"), PLAIN),
+    st.booleans(),
+)
+def test_after_a_pruning_import_the_file_means_what_was_not_taken_out_and_what_is_new(
+    there: dict[str, tuple[dict[str, object], int]], gone: set[str], new: dict[str, dict[str, object]], braces: bool
+) -> None:
+    if braces:
+        joins = (", ", ",\n      ", ",   # a note\n      ", "\n      , ", " ,")
+        inside = "".join(f"{yaml_line(name, tag)}{joins[style]}" for name, (tag, style) in there.items())
+        text = f"m:\n  tags: {{{inside.rstrip(' ,') if len(there) % 2 else inside}}}\n  other: 1\n"
+    else:
+        lines = "".join(laid_out(name, tag, style % 4) for name, (tag, style) in there.items())
+        text = f"m:\n  tags:\n{lines}  other: 1\n"
+    source = Source("x.yaml", text)
+    tags = parse(source).root.get("m").get("tags")  # type: ignore[union-attr]
+    assert isinstance(tags, Map)
+    rows = [Row("m", name, tag) for name, tag in new.items()]
+    edits = [*tag_edits.removed(tags, gone, source), *tag_edits.added(tags, rows, source, gone)]
+    after = tag_edits.applied(source, edits)
+    root = plain(parse(Source("x.yaml", after)).root)["m"]
+    left = {name: tag for name, (tag, _) in there.items() if name not in gone}
+    assert (root["tags"] or {}, root["other"]) == ({**left, **new}, 1)

@@ -34,7 +34,10 @@ machines:
     line: line3
     device:
       driver: simulated
-      tags: {{status: {{kind: counter}}, fault: {{kind: counter}}, total: {{kind: counter}}}}
+      tags:
+        status: {{kind: cycle, values: [1, 2], every: 10s}}
+        fault: {{kind: counter}}
+        total: {{kind: counter, rate: 30/min}}
     state: {{from: meter/shared, map: {{1: idle, 2: running}}}}
     counters: {{main: {{total: total}}}}
     downtime:
@@ -70,6 +73,8 @@ def test_every_name_and_code_of_a_configuration_is_in_the_table(tmp_path):
     assert rows["tag", "meter", "kwh", ""]["unit"] == "KWH"
     assert rows["tag", "meter", "kwh", ""]["source"] == "holding 200"
     assert rows["tag", "meter", "shared", ""]["text"] == "× 0.1"
+    assert rows["tag", "press-1", "status", ""]["source"] == "kind cycle, every 10s, values (1, 2)"
+    assert rows["tag", "press-1", "total", ""]["source"] == "kind counter, rate 0.5/s"
     assert rows["unit", "", "", "KWH"]["text"] == "kilowatt hour"
     assert rows["state", "press-1", "meter/shared", "2"]["text"] == "running"
     assert rows["reason", "press-1", "fault", "12"]["type"] == "operator"
