@@ -32,14 +32,14 @@ _SILENT: Final = frozenset({"stream.ack"})
 class StreamAck(Parameters):
     stream: Text
     epoch: Text
-    seq: Annotated[int, Field(ge=0)]
+    seq: Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
 class ResendRange(Parameters):
     stream: Text
     epoch: Text
-    seq_from: Annotated[int, Field(ge=1)]
-    seq_to: Annotated[int, Field(ge=1)]
+    seq_from: Annotated[int, Field(ge=1, lt=1 << 63)]
+    seq_to: Annotated[int, Field(ge=1, lt=1 << 63)]
 
 
 class Administration:

@@ -88,8 +88,12 @@ def rfc3339(wall: int) -> str:
 
 
 def parse_rfc3339(text: str) -> int:
-    """RFC 3339 to UTC microseconds. Raises ValueError; a time without a zone is refused."""
+    """RFC 3339 to UTC microseconds. Raises ValueError; a time without a zone is refused, and one whose year in UTC
+    has no four digits."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    try:
+        return (moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
+    except OverflowError:
+        raise ValueError(f"{text!r} is not in the years 1 to 9999") from None

@@ -33,6 +33,8 @@ CLASSES: Final[Mapping[str, str]] = {
 """Every command with the class of its topic."""
 LIVES: Final[Mapping[str, int]] = {"ctx": 600 * SECOND, "adm": 3600 * SECOND, "plc": 10 * SECOND}
 """How long a command without `expirytime` may be carried out, µs by class."""
+LONGEST: Final = 500
+"""Characters of an id, a source, a subject: they are repeated in every answer."""
 _HEAD: Final = frozenset({"issued_by", "expect_ctx_rev", "effective_at", "sig"})
 
 
@@ -74,7 +76,12 @@ class Command(NamedTuple):
 
 
 def read(event: Mapping[str, Any], *, retained: bool = False, topic_class: str | None = None) -> Command:
-    """The command in a CloudEvent. Raises Malformed."""
+    """The command in a CloudEvent. Raises Malformed, also for what JSON can write but no message can hold: numbers
+    without end, halves of characters."""
+    try:
+        json.dumps(event, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Malformed(f"it cannot be repeated: {error!r}"[:LONGEST]) from None
     type_ = _text(event, "type")
     name, _, version = type_.removeprefix(PREFIX).rpartition(".")
     if not type_.startswith(PREFIX) or version != "v1":
@@ -109,6 +116,8 @@ def _text(record: Mapping[str, Any], key: str) -> str:
     value = record.get(key)
     if not isinstance(value, str) or not value:
         raise Malformed(f"{key} is missing" if value is None else f"{key} is no text")
+    if len(value) > LONGEST:
+        raise Malformed(f"{key} has {len(value)} characters, and {LONGEST} are the most")
     return value
 
 

@@ -11,12 +11,22 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from config.states import Category
 from config.units import duration
 from edge_agent.clock import SECOND, parse_rfc3339
-from edge_agent.commands.envelope import Refused
+from edge_agent.commands.envelope import LONGEST, Refused
 from edge_agent.machine.calendar import MomCalendar
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Quantity = Annotated[int | float, Field(gt=0, le=1 << 53, allow_inf_nan=False)]
-Time = Annotated[int, BeforeValidator(lambda value: parse_rfc3339(value) if isinstance(value, str) else value)]
+Word = Annotated[str, Field(max_length=200)]
+"""An empty one takes a key away."""
+
+
+def _time(value: object) -> int:
+    if not isinstance(value, str):
+        raise ValueError("a time is written like 2026-03-02T00:00:00Z")
+    return parse_rfc3339(value)
+
+
+Time = Annotated[int, BeforeValidator(_time)]
 """RFC 3339, held as UTC µs."""
 
 
@@ -44,7 +54,7 @@ def checked(kind: type[P], params: Mapping[str, Any]) -> P:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(step) for step in first["loc"])
-        raise Refused("invalid", f"{where}: {first['msg']}" if where else first["msg"]) from error
+        raise Refused("invalid", (f"{where}: {first['msg']}" if where else first["msg"])[:LONGEST]) from error
 
 
 class OrderDispatch(Parameters):
@@ -104,7 +114,7 @@ class Declare(Parameters):
     qty: Annotated[int, Field(gt=0, le=10_000_000)]
     reason: Text | None = None
     move_from: Literal["good", "none"] = "none"
-    serials: tuple[Text, ...] = ()
+    serials: Annotated[tuple[Text, ...], Field(max_length=200)] = ()
     counter: Text | None = None
 
     @model_validator(mode="before")
@@ -121,11 +131,11 @@ class Reverse(Parameters):
 class ContextSet(Parameters):
     """An empty text or list takes a key away."""
 
-    batch: str | None = None
-    serial: str | None = None
-    operators: tuple[Text, ...] | None = None
-    tool: str | None = None
-    recipe: str | None = None
+    batch: Word | None = None
+    serial: Word | None = None
+    operators: Annotated[tuple[Text, ...], Field(max_length=50)] | None = None
+    tool: Word | None = None
+    recipe: Word | None = None
     mode: Literal["production", "setup", "maintenance", "manual", "test"] | None = None
     ttl: Span | None = None
 
@@ -144,4 +154,4 @@ class CalendarSet(MomCalendar):
 
 class AlarmAck(Parameters):
     alarm_id: Text
-    comment: str | None = None
+    comment: Word | None = None

@@ -20,6 +20,7 @@ KEPT: Final = 7 * DAY
 MAX_STOPS: Final = 500
 MAX_MICROSTOPS: Final = 200
 MAX_RESULTS: Final = 2000
+"""Twice as many of commands that never expire."""
 MAX_SCHEDULED: Final = 50
 
 
@@ -89,7 +90,8 @@ def with_result(archive: Archive, key: str, result: Result, now: int) -> Archive
     known[key] = result
     if len(known) > MAX_RESULTS:
         spent = [name for name, one in known.items() if one.expires < now]
-        for name in spent[: len(known) - MAX_RESULTS]:
+        living = [name for name, one in known.items() if one.expires >= now]
+        for name in (*spent[: len(known) - MAX_RESULTS], *living[: -2 * MAX_RESULTS]):
             del known[name]
     return archive._replace(results=known)
 

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Annotated, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from config.calendar import MINUTES, Break, CalendarOptions, Maintenance
 from config.calendar import Shift as ShiftOptions
@@ -63,7 +63,7 @@ class MomCalendar(CalendarOptions):
     version to tell it from others."""
 
     zone: Annotated[str, AfterValidator(time_zone)] | None = None
-    version: str | int | None = None
+    version: Annotated[str, Field(max_length=200)] | int | None = None
 
     @property
     def is_empty(self) -> bool:

@@ -60,7 +60,7 @@ def _json_lines(text: str) -> Iterator[Sample]:
             continue
         try:
             made = json.loads(line, object_pairs_hook=_unique)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SampleFault(f"the line is not JSON: {error}", number) from error
         if not isinstance(made, dict):
             raise SampleFault("the line is not a JSON object", number)

@@ -15,7 +15,7 @@ from config.errors import did_you_mean
 from config.model import DeviceOptions
 from config.units import duration
 from drivers.base import Quality, Value
-from edge_agent.clock import parse_rfc3339
+from edge_agent.clock import SECOND, parse_rfc3339
 from edge_agent.commands.envelope import CLASSES
 from edge_agent.replay.asking import TIMES
 
@@ -25,6 +25,8 @@ Micros: TypeAlias = int
 
 SPECIAL = ("at", "quality", "tags", "source_at", "device", "plc", "agent", "clock", "command")
 _QUALITIES = {"good": Quality.GOOD, "uncertain": Quality.UNCERTAIN, "bad": Quality.BAD}
+_LATEST = 250_000_000_000 * SECOND
+"""In the year 9892."""
 _INTEGERS = re.compile(r"(u?)int(\d+)")
 _BCD_MOST = {"bcd16": 9_999, "bcd32": 99_999_999}
 
@@ -70,11 +72,15 @@ class Reader:
     def read(self, lines: Iterable[Mapping[str, Any]]) -> list[Line]:
         """All lines, in order. Raises `TimelineFault` for the first that is wrong."""
         done: list[Line] = []
+        jumped = 0
         for index, raw in enumerate(lines):
             try:
                 line = self.line(raw)
                 if done and line.at < done[-1].at:
                     raise TimelineFault("the line is earlier than the one before it", key="at")
+                jumped += line.clock
+                if not 0 <= self.start + jumped + line.at <= _LATEST:
+                    raise TimelineFault("the clock cannot show this time", key="clock" if line.clock else "at")
             except TimelineFault as fault:
                 fault.line = index
                 raise
@@ -213,7 +219,10 @@ def as_type(value: object, type_: str, *, scaled: bool = False) -> Value:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"the tag is a number ({type_}), not {value!r}")
     if type_.startswith("float") or scaled:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError("the tag is a number of 64 bits, which this is too large for") from None
     if isinstance(value, float):
         if not math.isfinite(value) or value != int(value):
             raise ValueError(f"the tag is a whole number ({type_}), not {value!r}")

@@ -1,13 +1,17 @@
 """Commands of the MOM: their life, their effects on downtimes and counts, and that a repeat changes nothing."""
 
+import itertools
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from edge_agent.clock import rfc3339
+from edge_agent.clock import SECOND, Instant, rfc3339
 from edge_agent.commands import envelope
+from edge_agent.commands.effects import EFFECTS
+from edge_agent.events.codec import machine_encoder
 from edge_agent.machine.archive import Archive, Result, with_result
-from tests.machine.stories import PRESS, START, config, some, story
+from tests.machine.stories import EPOCH, PRESS, START, config, machine, some, story
 
 MOM = {**PRESS, "orders": {"authority": "mom"}, "counters": {"main": {"total": "total", "max_rate": "20/s"}}}
 GOOD = {**MOM, "counters": {"main": {"total": "total", "scrap": "reject", "max_rate": "20/s"}}}
@@ -332,6 +336,15 @@ def test_results_are_bounded_but_only_what_has_expired_is_forgotten() -> None:
     assert "s\n2099" in archive.results
 
 
+def test_results_of_commands_that_never_expire_are_bounded_too() -> None:
+    kept = Result("d", "x", "done", "ok", None, None, START, START + 10**15)
+    archive = Archive(results={f"s\n{n}": kept for n in range(4000)})
+
+    archive = with_result(archive, "s\nnewest", kept, START)
+
+    assert (len(archive.results), "s\nnewest" in archive.results, "s\n0" in archive.results) == (4000, True, False)
+
+
 EVENT = {
     "specversion": "1.0",
     "id": "MOM-88f1",
@@ -364,6 +377,11 @@ def test_a_cloud_event_is_read_as_a_command_with_the_life_of_its_class() -> None
         {"data": {}},
         {"data": {"issued_by": "x", "expect_ctx_rev": "7"}},
         {"data": {"issued_by": "x", "effective_at": 5}},
+        {"data": {"issued_by": "x", "effective_at": "9999-12-31T23:59:59-14:00"}},
+        {"data": {"issued_by": "x", "ttl": float("inf")}},
+        {"data": {"issued_by": "half of a character: \ud800"}},
+        {"type": "dev.edgeagent.cmd.\ud800.v1"},
+        {"id": "x" * 501},
     ],
 )
 def test_a_message_that_is_no_command_is_malformed(wrong: dict[str, Any]) -> None:
@@ -371,9 +389,31 @@ def test_a_message_that_is_no_command_is_malformed(wrong: dict[str, Any]) -> Non
         envelope.read({**EVENT, **wrong})
 
 
+STRANGE = (None, True, -1, 1.5, 10**30, 1e300, "", "x" * 60_000, "9999-12-31T23:59:59.999Z", [], [[]], ["x"] * 9_000,
+           {}, "400d", "A")  # fmt: skip
+ASKED = {"order_id": "A", "as": "completed", "downtime_id": "d", "code": "c", "at": "2026-03-02T00:00:10Z",
+         "class": "good", "qty": 1, "command_id": "q", "alarm_id": "al"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_whatever_is_asked_is_answered_with_events_that_every_broker_takes(name: str) -> None:
+    one = machine(config({**GOOD, "context": {"batch": "reject"}, "counters": {"main": {"good": "total"}}}))
+    encoder = machine_encoder(config(GOOD), "press", EPOCH)
+    now = Instant(START + 60 * SECOND, 60 * SECOND)
+    fields = [field.alias or key for key, field in EFFECTS[name].parameters.model_fields.items()]
+    asked = {key: value for key, value in ASKED.items() if key in fields}
+    for key, value in itertools.product((*fields, "effective_at", "expect_ctx_rev"), STRANGE):
+        data = {"issued_by": "E0077", **asked, key: value}
+        event = {**EVENT, "type": f"dev.edgeagent.cmd.{name}.v1", "subject": encoder.place.subject, "data": data}
+        with suppress(envelope.Malformed):
+            done = one.command(one.initial(Instant(START, 0)).state, envelope.read(event), now)
+            later = one.tick(done.state, Instant(now.wall + DAY * SECOND, now.mono + DAY * SECOND))
+            for each in (*done.events, *later.events):
+                assert len(encoder.encode(each).body) <= 65_536, (key, str(value)[:20])
+
+
 def test_every_answer_and_effect_is_valid_on_the_wire() -> None:
-    from edge_agent.events.codec import machine_encoder
-    from tests.machine.stories import EPOCH, drive, lines
+    from tests.machine.stories import drive, lines
     from tests.schema_check import check_message
 
     given = [

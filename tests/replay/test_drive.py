@@ -12,7 +12,7 @@ from edge_agent.clock import SECOND, Instant
 from edge_agent.events.types import AgentWarning, Event, StateChanged
 from edge_agent.machine.contracts import Outcome, State
 from edge_agent.replay.drive import Drive, Made
-from edge_agent.replay.timeline import Reader, TimelineFault
+from edge_agent.replay.timeline import Reader, TimelineFault, as_type
 
 START = 1_772_409_600 * SECOND
 
@@ -307,6 +307,17 @@ def test_a_line_earlier_than_the_one_before_it_is_a_fault() -> None:
     with pytest.raises(TimelineFault, match="earlier") as caught:
         Reader({"d": device(a="")}, "d", START).read([{"at": "2s", "a": 1}, {"at": "1s", "a": 1}])
     assert caught.value.line == 1
+
+
+@pytest.mark.parametrize("line", [{"at": "9999-12-31T23:59:59Z"}, {"at": "1s", "clock": "-99999999999s"}])
+def test_a_time_that_no_clock_shows_is_a_fault(line: dict[str, Any]) -> None:
+    with pytest.raises(TimelineFault, match="cannot show"):
+        Reader({"d": device(a="")}, "d", START).read([line])
+
+
+def test_a_number_beyond_every_float_is_a_fault() -> None:
+    with pytest.raises(ValueError, match="64 bits"):
+        as_type(10**400, "float64")
 
 
 def test_without_a_home_device_a_bare_tag_is_a_fault() -> None:

@@ -68,6 +68,7 @@ def test_json_lines_are_lines_as_they_are() -> None:
         ("at,tag,value\n,status,2\n", 2, "must not be empty"),
         ("at,tag,value\n0s,status,2,good,1s,x\n", 2, "6 values"),
         ('{"at": "0s"\n', 1, "is not JSON"),
+        ("{" + '"a":[' * 100_000, 1, "is not JSON"),
         ('{"at": "0s"}\n[1]\n', 2, "not a JSON object"),
         ('{"at": "0s", "a": 1, "a": 2}\n', 1, "written twice"),
         ('at,tag,value\n0s,"status,2\n', 2, "cannot be read"),

@@ -81,6 +81,8 @@ async def test_what_must_not_be_carried_out_is_answered_and_harms_nothing(tmp_pa
         await send(broker, f"{TOPIC}/cmd/ctx", command("plc.write", "c-1", setpoint="x", value=1))
         await send(broker, f"{TOPIC}/cmd/plc", command("plc.write", "c-2", setpoint="x", value=1))
         await send(broker, f"{TOPIC}/cmd/ctx", command("order.start", "c-3", subject=AGENT, order_id="A"))
+        half = command("order.start", "c-0", order_id="A").replace(b"order.start", rb"\ud800")
+        await send(broker, f"{TOPIC}/cmd/ctx", half)
         await send(broker, f"{TOPIC}/cmd/ctx", b"{", retain=False)
         await send(broker, f"{TOPIC}/cmd/ctx", command("order.start", "c-4", order_id="WO-1"), retain=True)
 
