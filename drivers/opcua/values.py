@@ -60,6 +60,8 @@ _RANGES = {
     for bits in (8, 16, 32, 64)
     for sign, low, high in (("", -(1 << bits - 1), (1 << bits - 1) - 1), ("u", 0, (1 << bits) - 1))
 }
+LONGEST_TEXT = 2000
+"""Bytes of a text: it may stand several times in each event of the machine, and an event has at most 64 KiB."""
 _EXACT = 1 << 53
 """Up to here every integer is a float."""
 
@@ -188,6 +190,8 @@ class TagValues:
             return f"BadTypeMismatch: the server sends {name}, the tag is declared {self._declared}"
         if isinstance(value, float) and not math.isfinite(value):
             return f"BadOutOfRange: {value}"
+        if kind in _TEXTS and len(value) > LONGEST_TEXT:
+            return f"BadOutOfRange: a text of {len(value)} bytes, and {LONGEST_TEXT} are the most"
         if self._declared == "string":
             return f"BadDecodingError: the {name} is not valid"
         return f"BadOutOfRange: {value} is not a {self._declared}"
@@ -228,6 +232,8 @@ def _text(kind: int, value: Any) -> str | None:
     if kind == binary.DATE_TIME:
         at = micros(value)
         return None if at is None else (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at)).isoformat()
+    if len(value) > LONGEST_TEXT:
+        return None
     try:
         return str(value, "utf-8")
     except UnicodeDecodeError:

@@ -210,6 +210,8 @@ def as_type(value: object, type_: str, *, scaled: bool = False) -> Value:
     """The value as the driver would give it. Raises ValueError when the tag's type cannot hold it."""
     if type_ == "string":
         if isinstance(value, str):
+            if any("\ud800" <= letter <= "\udfff" for letter in value):
+                raise ValueError(f"{value!r} holds half of a character")
             return value
         raise ValueError(f"the tag is a string, {value!r} is not: put it in quotes")
     if type_ == "bool":

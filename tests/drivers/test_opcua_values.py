@@ -58,6 +58,7 @@ def test_a_value_that_fits_the_declared_type_is_good(declared: str, kind: int, s
         ("bool", BYTE, 1, "BadTypeMismatch: the server sends Byte, the tag is declared bool"),
         ("string", INT32, 1, "BadTypeMismatch: the server sends Int32, the tag is declared string"),
         ("string", binary.STRING, b"\xff", "BadDecodingError: the String is not valid"),
+        ("string", binary.STRING, b"x" * 2001, "BadOutOfRange: a text of 2001 bytes, and 2000 are the most"),
         ("string", binary.DATE_TIME, 0, "BadDecodingError: the DateTime is not valid"),
         ("float64", binary.STRING, b"1.5", "BadTypeMismatch: the server sends String, the tag is declared float64"),
         ("float64", INT64, (1 << 53) + 1, "BadOutOfRange: 9007199254740993 is not a float64"),

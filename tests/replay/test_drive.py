@@ -315,9 +315,12 @@ def test_a_time_that_no_clock_shows_is_a_fault(line: dict[str, Any]) -> None:
         Reader({"d": device(a="")}, "d", START).read([line])
 
 
-def test_a_number_beyond_every_float_is_a_fault() -> None:
-    with pytest.raises(ValueError, match="64 bits"):
-        as_type(10**400, "float64")
+@pytest.mark.parametrize(
+    ("value", "kind", "said"), [(10**400, "float64", "64 bits"), ("a\ud800", "string", "half of a character")]
+)
+def test_a_value_that_no_device_can_give_is_a_fault(value: object, kind: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        as_type(value, kind)
 
 
 def test_without_a_home_device_a_bare_tag_is_a_fault() -> None:
