@@ -95,14 +95,17 @@ class Administration:
         return {}
 
     async def _resend(self, asked: ResendRange) -> Mapping[str, Any]:
-        """Send a range again as far as it is kept; the same bytes, marked as sent again."""
+        """Send a range again as far as it is kept and was sent; the same bytes, marked as sent again."""
         last = min(asked.seq_to, asked.seq_from + RESEND_AT_ONCE - 1)
         kept = await self._outbox.find(Span(asked.stream, asked.epoch, asked.seq_from, last), RESEND_AT_ONCE)
-        if not self._forwarder().resend([one.message for one in kept]):
+        if self._forwarder().resending > RESEND_AT_ONCE:
+            raise Refused("unavailable", "what was asked for before is still being sent again")
+        sent = self._forwarder().resend(kept)
+        if sent is None:
             raise Refused("unavailable", "there is no connection for events")
         missing = gaps([one.message.seq for one in kept], asked.seq_from, last)
         more = {"next": last + 1} if last < asked.seq_to else {}
-        return {"sent": len(kept), "unavailable": [list(one) for one in missing], **more}
+        return {"sent": sent, "unavailable": [list(one) for one in missing], **more}
 
     def _snapshots(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """All that is retained is published again, or that of one asset."""

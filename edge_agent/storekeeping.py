@@ -1,18 +1,19 @@
 """The buffer as the CLI sees it: the same questions to a running agent, over its socket, or to the file alone."""
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from buffer import reading
 from buffer.outbox import Outbox, Span
 from buffer.sqlite import SqliteOutbox
+from edge_agent.administration import gaps
 from edge_agent.control.server import Command
 from edge_agent.delivery.forwarder import Forwarder
 
 T = TypeVar("T")
 
-REPLAY_AT_ONCE = 5000
+REPLAY_AT_ONCE = 500
 PURGE_AT_ONCE = 10_000
 """Messages removed for one question."""
 
@@ -74,14 +75,31 @@ class Storekeeping:
             raise ValueError("this agent has no buffer on a disk")
         return await self._outbox.look(lambda connection: answer(connection, asked))
 
-    async def _replay(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Send a range of kept messages again."""
+    def _replay(self, asked: Mapping[str, Any]) -> AsyncIterator[Any]:
+        """Send a range of kept messages again, some at a time; who asks hangs up to end it."""
         first, last = int(asked["first"]), int(asked["last"])
-        span = Span(str(asked["stream"]), str(asked.get("epoch") or self._outbox.epoch), first, last)
-        kept = await self._outbox.find(span, REPLAY_AT_ONCE)
-        if not self._forwarder().resend([one.message for one in kept]):
-            raise ValueError("the broker is not connected")
-        return {"sent": len(kept), "next": kept[-1].message.seq + 1 if len(kept) == REPLAY_AT_ONCE else None}
+        return self._replaying(Span(str(asked["stream"]), str(asked.get("epoch") or self._outbox.epoch), first, last))
+
+    async def _replaying(self, span: Span) -> AsyncIterator[Any]:
+        """Up to which number it has come, how many were confirmed again by the broker, how many wait to be sent for
+        the first time, and what is not kept; `lost` where the broker is not connected (any more)."""
+        first = span.first
+        while first <= span.last:
+            kept = await self._outbox.find(span._replace(first=first), REPLAY_AT_ONCE)
+            last = kept[-1].message.seq if len(kept) == REPLAY_AT_ONCE else span.last
+            forwarder = self._forwarder()
+            sent = forwarder.resend(kept)
+            if sent is None or not await forwarder.resent():
+                yield {"lost": True}
+                return
+            gone = gaps([one.message.seq for one in kept], first, last)
+            yield {
+                "last": last,
+                "sent": sent,
+                "waiting": len(kept) - sent,
+                "unavailable": [list(one) for one in gone],
+            }
+            first = last + 1
 
     async def _purge(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Remove some; `more`: perhaps not all."""

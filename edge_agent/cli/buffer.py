@@ -1,31 +1,18 @@
 """`edge-agent buffer`: what waits, what was sent, what was refused; through the running agent, or the file alone."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
-from threading import Event
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from edge_agent.cli.buffer_source import SLOW, asking, buffer_of, drained_in, messages, purged
 from edge_agent.cli.command import Section, command
 from edge_agent.cli.exits import ExitCode, Stop
 from edge_agent.cli.loading import File, load
 from edge_agent.cli.ui import Ui
-
-if TYPE_CHECKING:
-    from buffer.outbox import OutboxError
-    from config.load import Loaded
-
-Ask = Callable[..., Any]
-"""`ask(what, **parameters)`: a question of `edge_agent.storekeeping.answer`."""
-
-PACE = 1.0
-"""Seconds over which the pace of sending is looked at."""
-SLOW = 60.0
-"""Seconds that a page may take on a busy disk."""
 
 
 class State(StrEnum):
@@ -60,9 +47,9 @@ def register(app: typer.Typer) -> None:
     def stats(ui: Ui, file: File = None) -> None:
         """How much waits, how old it is, and how long until it is full or sent."""
         loaded = load(ui, file)
-        ask, agent = _asking(loaded)
-        drained = None if agent is None else _drained_in(agent)
-        buffer = None if agent is None else _buffer_of(agent)
+        ask, agent = asking(loaded)
+        drained = None if agent is None else drained_in(agent)
+        buffer = None if agent is None else buffer_of(agent)
         told = _told(ask("stats"), buffer, drained, loaded.config.buffer.max_size)
         ui.result(told if ui.json else "\n".join(_stats(told)))
 
@@ -81,8 +68,8 @@ def register(app: typer.Typer) -> None:
         count: Count = 50,
     ) -> None:
         """Messages in the order in which they were stored, one a line."""
-        ask, _ = _asking(load(ui, file))
-        for row in _rows(ask, count, state=state.value, stream=stream, kind=kind):
+        ask, _ = asking(load(ui, file))
+        for row in messages(ask, count, state=state.value, stream=stream, kind=kind):
             ui.result(_listed(row) if ui.json else _line(row))
 
     @command(
@@ -94,7 +81,7 @@ def register(app: typer.Typer) -> None:
         ui: Ui, event: Annotated[str, typer.Argument(metavar="ID", help="Id of the event.")], file: File = None
     ) -> None:
         """One event as it was stored, byte for byte what is sent."""
-        ask, _ = _asking(load(ui, file))
+        ask, _ = asking(load(ui, file))
         epoch, _, number = event.rpartition(".")
         if not epoch or not number.isdigit():
             raise Stop(ExitCode.USAGE, f"{event} is no id of an event", hints=["it looks like mlu4idc09c7x.18423"])
@@ -128,8 +115,8 @@ def register(app: typer.Typer) -> None:
         """Copy messages into a file: JSON Lines of events, or a SQLite database with a table of them."""
         if target.exists() and not force:
             raise Stop(ExitCode.WILL_NOT_OVERWRITE, f"{target} exists", hints=["--force writes over it"])
-        ask, _ = _asking(load(ui, file))
-        rows = _rows(ask, None, state=state.value, stream=stream, kind=kind, bodies=True)
+        ask, _ = asking(load(ui, file))
+        rows = messages(ask, None, state=state.value, stream=stream, kind=kind, bodies=True)
         part = target.with_name(f"{target.name}.part")
         part.unlink(missing_ok=True)
         write = _to_sqlite if target.suffix in (".db", ".sqlite", ".sqlite3") else _to_lines
@@ -153,27 +140,44 @@ def register(app: typer.Typer) -> None:
         file: File = None,
         epoch: Annotated[str | None, typer.Option("--epoch", help="Default: that of now.")] = None,
     ) -> None:
-        """Let the running agent send a range again: the same bytes, marked as sent again (replay: true)."""
+        """Let the running agent send a range again: the same bytes, marked as sent again (replay: true). It goes
+        behind what waits, and ends when the broker has it; Ctrl-C ends it before."""
         from edge_agent.cli.running import client, reached
 
         agent = client(ui, file, answer_time=SLOW)
-        sent, at = 0, first
-        while at <= last:
-            again = partial(agent.ask, "buffer_replay", stream=stream, epoch=epoch, first=at, last=last)
-            told = reached(again)
-            sent += told["sent"]
-            if told["next"] is None:
-                break
-            at = told["next"]
-            ui.note(f"{sent} events sent again")
-        if sent == 0:
+        sent, waiting, at, gone = 0, 0, first - 1, list[list[int]]()
+
+        def follow() -> None:
+            nonlocal sent, waiting, at
+            for line in agent.stream("buffer_replay", stream=stream, epoch=epoch, first=first, last=last):
+                told = line["item"]
+                if "lost" in told:
+                    break
+                sent, waiting, at = sent + told["sent"], waiting + told["waiting"], told["last"]
+                gone.extend(told["unavailable"])
+                if at < last:
+                    ui.note(f"{sent} events sent again, up to number {at}")
+
+        reached(follow)
+        if at < last:
+            done = f"{sent} events were sent again, up to number {at}: " if sent else ""
+            text = f"{done}the agent has no connection to the broker"
+            raise Stop(ExitCode.TRY_AGAIN, text, hints=["edge-agent status says why"])
+        if not sent and not waiting:
             raise Stop(ExitCode.PROBLEM, f"nothing is kept of {stream} from {first} to {last}")
-        ui.result({"ok": True, "sent": sent} if ui.json else f"{sent} events are sent again")
+        if ui.json:
+            ui.result({"ok": True, "sent": sent, "waiting": waiting, "unavailable": gone})
+            return
+        ui.result(f"{sent} events were sent again")
+        if waiting:
+            ui.result(f"  {waiting} wait to be sent for the first time, and go when it is their turn")
+        for begin, end in gone[:20]:
+            ui.result(f"  not kept: {begin}" if begin == end else f"  not kept: {begin} to {end}")
 
     @command(group, section=Section.KEEP, examples=["edge-agent buffer verify", "edge-agent buffer verify -o json"])
     def verify(ui: Ui, file: File = None) -> None:
         """Hold every stored message against its checksum; exit code 3 if one is not as it was written."""
-        ask, agent = _asking(load(ui, file))
+        ask, agent = asking(load(ui, file))
         rows, after, bad = 0, 0, list[int]()
         while True:
             page = ask("check", after=after)
@@ -206,12 +210,12 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Remove dead letters or sent messages for ever; what still waits is never removed by hand."""
         loaded = load(ui, file)
-        ask, agent = _asking(loaded)
+        ask, agent = asking(loaded)
         count = ask("stats")[state.value]
         removed = 0
         if yes:
-            for rows in _purged(loaded, state) if agent is None else _let_purge(agent, state):
-                removed += rows
+            for gone in purged(loaded, agent, state.value):
+                removed += gone
                 if removed < count:
                     ui.note(f"{removed} of {count} messages removed")
         if ui.json:
@@ -222,124 +226,11 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group)
 
 
-def _asking(loaded: "Loaded") -> tuple[Ask, Any]:
-    """How to ask the buffer of a configuration, and the running agent if there is one."""
-    from edge_agent.cli.running import agent_of, reached
-    from edge_agent.control.client import NotRunning
-    from edge_agent.gauge import SILENT, SILENT_AFTER, unanswered
-
-    def status() -> dict[str, Any] | None:
-        try:
-            return dict(agent.ask("status"))
-        except NotRunning:
-            return None
-
-    agent = agent_of(loaded, answer_time=SLOW)
-    told = reached(status)
-    if told is not None:
-        silent = told["buffer"]["silent_s"]
-        if silent is not None and silent >= SILENT_AFTER:
-            hint = "edge-agent status answers from memory"
-            raise Stop(ExitCode.TRY_AGAIN, unanswered(silent), hints=[hint], fault=SILENT)
-        return lambda what, **asked: reached(lambda: agent.ask("buffer", what=what, **asked)), agent
-    path = loaded.base_dir / loaded.config.buffer.path
-
-    def alone(what: str, **asked: Any) -> Any:
-        from buffer.outbox import OutboxError
-        from buffer.reading import looking_into
-        from edge_agent.storekeeping import answer
-
-        try:
-            with looking_into(path) as connection:
-                return answer(connection, {"what": what, **asked})
-        except OutboxError as error:
-            raise _unusable(error) from None
-
-    return alone, None
-
-
-def _let_purge(agent: Any, state: Kept) -> Iterator[int]:
-    """Removed by the running agent, some at a time."""
-    from edge_agent.cli.running import reached
-
-    more = True
-    while more:
-        told = reached(partial(agent.ask, "buffer_purge", state=state.value))
-        more = told["more"]
-        yield told["removed"]
-
-
-def _purged(loaded: "Loaded", state: Kept) -> Iterator[int]:
-    """Removed from the file of an agent that does not run, some at a time."""
-    import asyncio
-    import time
-
-    from buffer.outbox import OutboxError
-    from buffer.sqlite import SqliteOutbox
-
-    config = loaded.config
-    outbox = SqliteOutbox(
-        loaded.base_dir / config.buffer.path,
-        agent_id=config.agent.id,
-        max_size=config.buffer.max_size,
-        keep_sent=config.buffer.keep_sent,
-        commit_interval=config.buffer.commit_interval,
-        now=lambda: time.time_ns() // 1000,
-    )
-    with asyncio.Runner() as runner:
-        try:
-            runner.run(outbox.open())
-            try:
-                while rows := runner.run(outbox.purge(dead=state is Kept.DEAD)):
-                    yield rows
-            finally:
-                runner.run(outbox.close())
-        except OutboxError as error:
-            raise _unusable(error) from None
-
-
-def _unusable(error: "OutboxError") -> Stop:
-    """How a command ends that cannot use the file."""
-    code = {"S701": ExitCode.TRY_AGAIN, "S707": ExitCode.PROBLEM}.get(error.code, ExitCode.UNREACHABLE)
-    return Stop(code, str(error), fault=error.code)
-
-
-def _rows(ask: Ask, count: int | None, **asked: Any) -> Iterator[dict[str, Any]]:
-    """Messages page by page."""
-    from buffer.reading import PAGE
-
-    after = 0
-    while count is None or count > 0:
-        page = ask("page", after=after, limit=PAGE if count is None else min(PAGE, count), **asked)
-        if not page:
-            return
-        yield from page
-        after = page[-1]["position"]
-        count = None if count is None else count - len(page)
-
-
 def _counted(ui: Ui, rows: Iterator[dict[str, Any]], words: str) -> Iterator[dict[str, Any]]:
     for number, row in enumerate(rows, 1):
         if number % 10_000 == 0:
             ui.note(f"{number} {words}")
         yield row
-
-
-def _buffer_of(agent: Any) -> Mapping[str, Any]:
-    from edge_agent.cli.running import reached
-
-    told: Mapping[str, Any] = reached(lambda: agent.ask("status"))["buffer"]
-    return told
-
-
-def _drained_in(agent: Any) -> float | None:
-    """Seconds until nothing waits any more at the pace of one second; None if it does not become less."""
-    before: int = _buffer_of(agent)["rows"]
-    if before == 0:
-        return 0.0
-    Event().wait(PACE)
-    after: int = _buffer_of(agent)["rows"]
-    return after * PACE / (before - after) if after < before else None
 
 
 def _told(

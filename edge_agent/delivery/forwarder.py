@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-from buffer.outbox import Message, Outbox, Span, Stored
+from buffer.outbox import Kept, Message, Outbox, Span, Stored
 from edge_agent.backoff import Backoff
 from edge_agent.clock import SECOND, Clock
 from edge_agent.delivery.continuity import RolledBack
@@ -129,12 +129,19 @@ class Forwarder:
             self._session.marked(stream, epoch, seq)
         return len(found)
 
-    def resend(self, messages: Sequence[Message]) -> bool:
-        """Send kept messages again, marked as such; False while there is no connection."""
-        if self._session is None:
-            return False
-        self._session.resend(messages)
-        return True
+    def resend(self, kept: Sequence[Kept]) -> int | None:
+        """Send kept messages again, marked as such; how many, without those whose turn has not come, or None while
+        there is no connection."""
+        return None if self._session is None else self._session.resend(kept)
+
+    @property
+    def resending(self) -> int:
+        """How many are to be sent again and are not confirmed."""
+        return 0 if self._session is None else self._session.resending
+
+    async def resent(self) -> bool:
+        """Return when all that was to be sent again is confirmed; False if the connection was lost before."""
+        return self._session is not None and await self._session.resent()
 
     def introduce(self) -> None:
         """Another configuration runs: the status topic says so. A new connection says it by its birth."""

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
-from buffer.outbox import Lane, Message, Outbox, Stored
+from buffer.outbox import Kept, Lane, Message, Outbox, Stored
 from edge_agent.clock import SECOND
 from edge_agent.delivery.publisher import NotConnected, Poisoned, Publisher, PublishError, Rejected
 from edge_agent.delivery.retained import Retained
@@ -69,6 +69,10 @@ class Session:
         self._now = now
         self._moved = now()
         self._again: deque[Message] = deque()
+        self._resending = 0
+        """Of those that are sent again: not yet confirmed."""
+        self._resent = asyncio.Event()
+        self._over = False
         self._outbox = outbox
         self._publisher = publisher
         self._retained = retained
@@ -87,6 +91,13 @@ class Session:
 
     async def run(self) -> PublishError:
         """Send until something ends it, and return what."""
+        try:
+            return await self._run()
+        finally:
+            self._over = True
+            self._resent.set()
+
+    async def _run(self) -> PublishError:
         lost = self._publisher.lost
         lost.add_done_callback(lambda _: self._wake.set())
         self._first_snapshots = self._retained.all_changed()
@@ -136,10 +147,30 @@ class Session:
                 del queue.ahead[position]
         self._wake.set()
 
-    def resend(self, messages: Iterable[Message]) -> None:
-        """Send again what the MOM asks for, behind everything else."""
+    def resend(self, kept: Iterable[Kept]) -> int:
+        """Send again, behind everything else, what was sent before; how many that are. The others of them wait, and
+        come by themselves when it is their turn, or the first copy of one would come before its predecessors."""
+        messages = [one.message for one in kept if not one.waiting or self._was_sent(one)]
         self._again.extend(messages)
+        self._resending += len(messages)
         self._wake.set()
+        return len(messages)
+
+    def _was_sent(self, one: Kept) -> bool:
+        queue = self._queues[one.message.lane]
+        return one.position < queue.page[0].position if queue.page else one.position <= queue.fetched
+
+    @property
+    def resending(self) -> int:
+        """How many are to be sent again and are not confirmed."""
+        return self._resending
+
+    async def resent(self) -> bool:
+        """Return when all that was to be sent again is confirmed; False if the session has ended before."""
+        while self._resending and not self._over:
+            self._resent.clear()
+            await self._resent.wait()
+        return not self._resending
 
     def check_progress(self) -> None:
         """Send again what the MOM should have confirmed by now."""
@@ -216,7 +247,13 @@ class Session:
             message = self._again.popleft()
             confirmation = self._publisher.publish(message, replay=True)
             self._in_flight += 1
-            confirmation.add_done_callback(partial(self._snapshot_done, message))
+            confirmation.add_done_callback(partial(self._again_done, message))
+
+    def _again_done(self, message: Message, confirmation: "asyncio.Future[None]") -> None:
+        if isinstance(confirmation.exception(), Rejected | None):
+            self._resending -= 1
+        self._resent.set()
+        self._snapshot_done(message, confirmation)
 
     def _send_snapshots(self) -> None:
         """Those of the beginning go before everything else; later ones leave events the larger share of the line, or

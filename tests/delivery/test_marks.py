@@ -5,8 +5,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from buffer.outbox import Lane, Message
-from edge_agent.delivery.publisher import PublishError
+from buffer.outbox import Kept, Lane, Message
+from edge_agent.delivery.publisher import NotConnected, PublishError
 from edge_agent.delivery.retained import Retained
 from edge_agent.delivery.session import AHEAD, STALLED, Session
 from tests.delivery.forwarding import EPOCH, event, outbox_with, set_aside_in
@@ -99,3 +99,22 @@ async def test_a_mark_of_another_epoch_moves_nothing() -> None:
         await until(lambda: len(ahead) == 50, limit=20)
         run.session.marked(STREAM, "mlu4idc09c7y", 50)
         assert len(ahead) == 50
+
+
+async def test_what_was_not_sent_yet_is_not_sent_again_before_its_turn() -> None:
+    async with connected(3 * AHEAD) as run:
+        sent = run.publisher.sent
+        await until(lambda: len(run.session._queues[0].ahead) >= AHEAD, limit=20)
+        before = len(sent)
+        kept = [Kept(seq, event(Lane.PRODUCTION, seq), True) for seq in (5, before, before + 1, 2 * AHEAD)]
+        assert run.session.resend(kept) == 2
+        assert await run.session.resent()
+        assert sent[before:] == [(5, True), (before, True)]
+
+
+async def test_who_waits_for_what_is_sent_again_is_told_that_the_connection_was_lost() -> None:
+    async with connected(10) as run:
+        await until(lambda: len(run.publisher.sent) == 10, limit=20)
+        run.session.resend([Kept(5, event(Lane.PRODUCTION, 5), False)])
+        run.publisher.lost.set_result(NotConnected("gone", code="B606"))
+        assert not await run.session.resent()
