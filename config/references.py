@@ -23,7 +23,7 @@ CheckExpression = Callable[[str], Collection[str]]
 
 _TEST_WORDS = frozenset(
     ("at", "source_at", "quality", "tags", "device", "lost", "agent", "plc", "clock", "command", "downtime_id",
-     "alarm_id", "order_run_id")
+     "alarm_id", "order_run_id", "entries", "history")
 )  # fmt: skip
 
 

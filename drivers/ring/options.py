@@ -144,7 +144,7 @@ def _of_change(ring: Any, change: Any, tag: str, kind: str, at: tuple[Any, ...])
     if isinstance(field, str) and field not in ring.fields:
         known = f"known: {listed(ring.fields)}" if ring.fields else "there are none"
         yield Problem("E401", f"no field '{field}'", why=known, fix=did_you_mean(field, ring.fields), at=at)
-    elif isinstance(field, str) and _sort(told := _kind(ring.fields[field])) != _sort(kind):
+    elif isinstance(field, str) and _sort(told := kind_of(ring.fields[field])) != _sort(kind):
         yield Problem("E410", f"'{tag}' is {kind}, and the field '{field}' {told}", at=at)
     if isinstance(change, Added) and kind not in _WHOLE:
         yield Problem("E410", f"'{tag}' is {kind} and cannot be counted", fix=f"type: {_WHOLE[1]}", at=at)
@@ -152,8 +152,8 @@ def _of_change(ring: Any, change: Any, tag: str, kind: str, at: tuple[Any, ...])
         yield Problem("E307", f"{change!r} is no {kind}", at=at)
 
 
-def _kind(field: Any) -> str:
-    """Type word of a field of either driver."""
+def kind_of(field: Any) -> str:
+    """Type word of a place or field of either driver."""
     return str(getattr(field, "kind", field.type))
 
 
@@ -165,6 +165,11 @@ def _fits(value: Value, kind: str) -> bool:
     if kind in ("bool", "string"):
         return isinstance(value, bool if kind == "bool" else str)
     return not isinstance(value, bool | str) and (kind.startswith("float") or isinstance(value, int))
+
+
+def plan_of_device(ring: Any, tags: Mapping[str, _Tag], kind: Mapping[str, str]) -> Plan:
+    """`plan_of` for a device of any driver."""
+    return plan_of(ring, tags, kind, kind_of(ring.head))
 
 
 def plan_of(ring: Any, tags: Mapping[str, _Tag], kind: Mapping[str, str], bits: str) -> Plan:

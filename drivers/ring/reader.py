@@ -305,8 +305,7 @@ class Reader:
             after = (state.next + len(slots)) % self._plan.numbering.modulo
             state = state._replace(next=after, witness=slots[-1].digest, sequence=slots[-1].sequence)
         for code in unknown:
-            text = f"{self.device}: entries of its ring have the code {code}, which `codes` does not name"
-            self._note("unmapped_entry", f"{text}. Add it, with {{}} if it means nothing.")
+            self._note(*states.unmapped(self.device, code))
         self._state, self._first, self._unconfirmed = state, False, self._plan.confirms
         self.readings = states.current(state, self._plan.tags, states.LOST if lost else states.NOTHING_YET)
         entries = Entries(

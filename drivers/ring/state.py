@@ -91,3 +91,9 @@ def reading(tag: str, value: Value | None, at: Micros | None = None, why: str = 
 def current(state: State, tags: Iterable[str], why: str = NOTHING_YET) -> tuple[Reading, ...]:
     """The tags as they are now."""
     return tuple(reading(tag, state.values.get(tag), why=why) for tag in tags)
+
+
+def unmapped(device: str, code: int) -> tuple[str, str]:
+    """(code, text) of a warning about entries that mean nothing here."""
+    text = f"{device}: entries of its ring have the code {code}, which `codes` does not name"
+    return "unmapped_entry", f"{text}. Add it, with {{}} if it means nothing."

@@ -5,7 +5,8 @@ sample before a loss is the last scan before it. At one moment the order is: tim
 readings of the scan together with those of the line, the regular storing of the states. Timers fire at their own
 time. What a kill leaves is what was stored by then: with every outcome that asks for it and every 5 s; the process
 that starts afterwards has another monotonic clock. What the agent itself would say, `$agent.h`, is said here too
-(started, connections, clock, warnings), without heartbeats.
+(started, connections, clock, warnings), without heartbeats. A ring is read when something is noted in it, and its
+tags with the scan; a history holds what lines said while nobody could read it.
 """
 
 import heapq
@@ -15,13 +16,15 @@ from typing import Any, NamedTuple, TypeAlias
 
 from buffer.outbox import Lane
 from config.model import DeviceOptions
-from drivers.base import Batch, Quality, Reading, Value
+from drivers.base import Batch, Quality, Reading, Recalled, Value
 from edge_agent.clock import SECOND, Instant
 from edge_agent.commands import envelope
 from edge_agent.events.types import AgentClockAdjusted, AgentStarted, ConnectionChanged, Data, Event
 from edge_agent.machine.contracts import Machine, Outcome, State
 from edge_agent.replay import asking
-from edge_agent.replay.timeline import Key, Line
+from edge_agent.replay.conditions import Conditions
+from edge_agent.replay.rings import Ring, plan_of
+from edge_agent.replay.timeline import CONDITIONS, Key, Line
 
 Micros: TypeAlias = int
 
@@ -93,10 +96,22 @@ class Drive:
         self._scans = [(0, device, period) for device, period in self._groups]
         heapq.heapify(self._scans)
         self._store_at = STORE_EVERY
+        self._rings: dict[str, Ring] = {}
+        self._recorded: _Late = {}
+        self._conditions = {
+            (name, tag): Conditions()
+            for name, options in self._devices.items()
+            for tag in options.tags
+            if options.value_type(tag) == CONDITIONS
+        }
 
     def play(self, lines: Sequence[Line], until: Micros) -> Iterator[Made]:
         """Everything that the agent makes from offset 0 to `until`, both included. Offsets in µs."""
         waiting = deque(lines)
+        for name in {name for line in lines for name in line.noted} & self._devices.keys():
+            plan = plan_of(self._devices[name])
+            assert plan is not None
+            self._rings[name] = Ring(name, plan)
         at = 0
         yield from self._boot(at)
         while True:
@@ -156,6 +171,11 @@ class Drive:
         if line.clock:
             yield from self._jump(line.clock, at)
         late = self._change(line, at)
+        for device, entries in line.noted.items():
+            if device in self._rings:
+                begin = self._start + self._jumped
+                self._rings[device].note([one.at(begin) for one in entries])
+                wanted.setdefault(device, set())
         for device, tag in (*(line.values if line.source_at is None else ()), *line.tags):
             wanted.setdefault(device, set()).add(tag)
         if line.restarted is not None:
@@ -170,6 +190,11 @@ class Drive:
         elif line.agent == "started" and not self._alive:
             yield from self._boot(at)
             wanted.update((name, set(options.tags)) for name, options in self._devices.items())
+        if line.history:
+            yield from self._recall(wanted, at)
+        for device in wanted if self._alive else ():
+            if device not in self._lost:
+                self._recorded.pop(device, None)
         yield from self._read(at, wanted, late)
         wanted.clear()
         if line.command is not None:
@@ -200,47 +225,83 @@ class Drive:
         """Write the line's values and qualities into the PLCs; what is late goes into no PLC but is returned."""
         quality = line.quality if line.quality is not None else Quality.GOOD
         late: _Late = {}
+        source_at = at if line.source_at is None else line.source_at
         for key, value in line.values.items():
             held = _Held(value, quality if key in line.tags else Quality.GOOD)
-            if line.source_at is None:
+            wall = self._start + source_at + self._jumped
+            if key in self._conditions:
+                held = _Held(self._conditions[key].change(str(value)), Quality.GOOD)
+            elif line.source_at is None:
                 self._held[key] = held
-            else:
-                wall = self._start + line.source_at + self._jumped
-                late.setdefault(key[0], []).append(_reading(key[1], held, wall))
+            reading = _reading(key[1], held, wall)
+            if key in self._conditions or line.source_at is not None:
+                late.setdefault(key[0], []).append(reading)
+            if key not in self._conditions and (key[0] in self._lost or not self._alive):
+                self._recorded.setdefault(key[0], []).append(reading)
         for key in line.tags.difference(line.values):
             if key in self._held or quality is Quality.BAD:
                 self._held[key] = _Held(self._held[key].value if key in self._held else None, quality)
         return late
 
     def _read(self, at: Micros, wanted: _Wanted, late: _Late | None = None) -> Iterator[Made]:
-        """One batch of each device that can be read."""
+        """One batch of each device that can be read, behind the new entries of its ring."""
         if not self._alive:
             return
         late = late or {}
         for name, options in self._devices.items():
             if name in self._lost or not (name in wanted or name in late):
                 continue
-            tags = wanted.get(name, ())
             now = self.now(at)
+            ring = self._rings.get(name)
+            first = name not in self._connected
+            for batch in ring.read(first=first) if ring is not None else ():
+                yield from self._feed(batch, at)
+            tags = wanted.get(name, ())
             source = None if options.protocol.startswith("modbus") else now.wall
             fresh = [
                 _reading(tag, held, source)
                 for tag in options.tags
                 if tag in tags and (held := self._known(name, tag))
             ]
-            readings = [*late.get(name, ()), *fresh]
+            fresh += [reading for reading in (ring.readings() if ring is not None else ()) if reading.tag in tags]
+            held_conditions = self._refreshed(name, now.wall) if first else []
+            readings = [*held_conditions, *late.get(name, ()), *fresh]
             if not readings:
                 continue
             batch = Batch(name, readings, restarted=name in self._restarted)
             self._restarted.discard(name)
-            if any(reading.quality is not Quality.BAD for reading in readings):
-                self._last_good[name] = now.wall
-            for machine in self.machines.values():
-                if name in machine.devices:
-                    yield from self._take(machine, machine.step(self.states[machine.name], batch, now), now)
+            yield from self._feed(batch, at)
             if name not in self._connected:
                 self._connected.add(name)
                 yield self._connection(name, "up", now.wall, None, at)
+
+    def _feed(self, batch: Batch, at: Micros) -> Iterator[Made]:
+        now = self.now(at)
+        if any(reading.quality is not Quality.BAD for reading in batch.readings):
+            self._last_good[batch.device] = now.wall
+        for machine in self.machines.values():
+            if batch.device in machine.devices:
+                yield from self._take(machine, machine.step(self.states[machine.name], batch, now), now)
+
+    def _refreshed(self, device: str, wall: Micros) -> list[Reading]:
+        """What it tells of its conditions after connecting."""
+        return [
+            Reading(tag, text, Quality.GOOD, wall)
+            for (name, tag), conditions in self._conditions.items()
+            if name == device
+            for text in conditions.refresh()
+        ]
+
+    def _recall(self, wanted: _Wanted, at: Micros) -> Iterator[Made]:
+        """What the devices that are back recorded."""
+        now = self.now(at)
+        for name in wanted:
+            options = self._devices.get(name)
+            if options is None or not getattr(options, "history", False) or name in self._lost or not self._alive:
+                continue
+            tags = frozenset(tag for tag in options.tags if (name, tag) in self._held)
+            recorded = sorted(self._recorded.get(name, ()), key=lambda reading: reading.source_time or 0)
+            yield from self._feed(Batch(name, recorded, recalled=Recalled(now.wall, tags)), at)
 
     def _known(self, device: str, tag: str) -> _Held | None:
         """What the PLC holds; None for a value that no line has named yet."""

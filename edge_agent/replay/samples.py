@@ -3,7 +3,7 @@
 Both become the lines that `timeline` reads, with the number of the line in the file. CSV may be separated by
 commas or semicolons; rows of one moment that follow each other are read together. In CSV the special keys
 `device`, `plc`, `agent` and `clock` may stand where the tag stands, with their word as the value: `lost`, or
-`lost oven-1` where there are several devices.
+`lost oven-1` where there are several devices. Entries of a ring are written in JSON Lines only.
 """
 
 import csv
@@ -106,7 +106,9 @@ def _row(row: list[str], header: list[str], number: int, type_of: TypeOf, *, com
     if quality != "bad":
         try:
             value = cells.get("value", "")
-            line[tag] = value if (kind := type_of(tag)) == "string" else _value(value, kind, comma=comma)
+            line[tag] = (
+                value if (kind := type_of(tag)) in ("string", "conditions") else _value(value, kind, comma=comma)
+            )
         except ValueError as error:
             raise SampleFault(str(error), number) from error
     if cells.get("source_at"):

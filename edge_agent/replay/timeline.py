@@ -1,29 +1,38 @@
 """What a line of a timeline says: the language of `given:` and of recorded samples, checked and typed.
 
 A line has a time, `at`, an offset from the start or an RFC 3339 time. Its other keys are tags (`tag` of the home
-device, or `device/tag`) or the special keys `quality` with `tags`, `source_at`, `device`, `plc`, `agent`, `clock`
-and `command`. Everything that is wrong with a timeline is found here, before anything runs.
+device, or `device/tag`) or the special keys `quality` with `tags`, `source_at`, `device`, `plc`, `agent`, `clock`,
+`command`, `entries` of a ring buffer and `history`. Everything that is wrong with a timeline is found here, before
+anything runs.
 """
 
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from config.errors import did_you_mean
 from config.model import DeviceOptions
 from config.units import duration
 from drivers.base import Quality, Value
+from drivers.ring.access import Slot
+from drivers.ring.options import kind_of
+from drivers.ring.plan import Plan
 from edge_agent.clock import SECOND, parse_rfc3339
 from edge_agent.commands.envelope import CLASSES
+from edge_agent.replay import conditions
+from edge_agent.replay import rings as rings_of
 from edge_agent.replay.asking import TIMES
+from edge_agent.replay.rings import Noted
 
 Key: TypeAlias = tuple[str, str]
 """(device, tag)"""
 Micros: TypeAlias = int
 
-SPECIAL = ("at", "quality", "tags", "source_at", "device", "plc", "agent", "clock", "command")
+SPECIAL = ("at", "quality", "tags", "source_at", "device", "plc", "agent", "clock", "command", "entries", "history")
+CONDITIONS = "conditions"
+"""Type of a tag that tells of the device's own alarms."""
 _QUALITIES = {"good": Quality.GOOD, "uncertain": Quality.UNCERTAIN, "bad": Quality.BAD}
 _LATEST = 250_000_000_000 * SECOND
 """In the year 9892."""
@@ -56,6 +65,10 @@ class Line:
     clock: Micros = 0
     command: Mapping[str, Any] | None = None
     """As `asking.cloud_event` takes it."""
+    noted: Mapping[str, tuple[Noted, ...]] = field(default_factory=dict)
+    """Device → what it wrote into its ring."""
+    history: bool = False
+    """What was not seen is told by the device's history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +98,7 @@ class Reader:
                 fault.line = index
                 raise
             done.append(line)
+        self._told_by_rings(done)
         return done
 
     def line(self, raw: Mapping[str, Any]) -> Line:
@@ -104,6 +118,10 @@ class Reader:
         agent = raw.get("agent")
         if agent not in (None, "killed", "started"):
             raise TimelineFault(f"`agent` is killed or started, not {agent!r}", key="agent")
+        if raw.get("history", False) not in (True, False):
+            raise TimelineFault("`history` is true or false", key="history")
+        if raw.get("history") and word != "back" and agent != "started":
+            raise TimelineFault("`history` belongs to `device: back` or `agent: started`", key="history")
         return Line(
             at=at,
             values=values,
@@ -116,6 +134,8 @@ class Reader:
             agent=agent,
             clock=span(raw["clock"], "clock") if "clock" in raw else 0,
             command=self._command(raw["command"]) if "command" in raw else None,
+            noted=self._noted(raw["entries"], at) if "entries" in raw else {},
+            history=bool(raw.get("history")),
         )
 
     def moment(self, text: object, key: str) -> Micros:
@@ -143,9 +163,10 @@ class Reader:
     def _value(self, name: str, value: object) -> tuple[Key, Value]:
         device, tag = self.key(name, name)
         options = self.devices[device]
-        scaled = any(getattr(options.tags[tag], word, None) is not None for word in ("scale", "offset"))
         try:
-            return (device, tag), as_type(value, options.value_type(tag), scaled=scaled)
+            if (kind := options.value_type(tag)) == CONDITIONS:
+                return (device, tag), conditions.written(value)
+            return (device, tag), as_type(value, kind, scaled=is_scaled(options.tags[tag]))
         except ValueError as error:
             raise TimelineFault(f"{name}: {error}", key=name) from error
 
@@ -180,6 +201,75 @@ class Reader:
             raise TimelineFault("which machine is the command for? write `subject: …` in it", key="command")
         return made if "subject" in made else {**made, "subject": self.subject}
 
+    def _noted(self, said: object, at: Micros) -> Mapping[str, tuple[Noted, ...]]:
+        """`entries: [{code: 2}]`, or `entries: {DEVICE: [{code: 2}]}`."""
+        if isinstance(said, Mapping):
+            named = {str(name): entries for name, entries in said.items()}
+        else:
+            rings = [name for name, device in self.devices.items() if rings_of.plan_of(device) is not None]
+            home = self.home if self.home in rings or len(rings) != 1 else rings[0]
+            if home is None:
+                raise TimelineFault("which device? write `entries: {NAME: […]}`", key="entries")
+            named = {home: said}
+        made: dict[str, tuple[Noted, ...]] = {}
+        for name, entries in named.items():
+            device = self.devices.get(name)
+            plan = None if device is None else rings_of.plan_of(device)
+            if device is None or plan is None:
+                raise TimelineFault(f"there is no device {name!r} with a ring", key="entries")
+            if not isinstance(entries, Sequence) or isinstance(entries, str):
+                raise TimelineFault("`entries` is a list: [{code: 2, time: 9.2s}]", key="entries")
+            made[name] = tuple(self._entry(device, plan, entry, at) for entry in entries)
+        return made
+
+    def _entry(self, device: DeviceOptions, plan: Plan, said: object, at: Micros) -> Noted:
+        if isinstance(said, str):
+            if said not in rings_of.LOSSES:
+                raise TimelineFault(
+                    f"entries are lost by {' or '.join(rings_of.LOSSES)}, not {said!r}", key="entries"
+                )
+            return Noted(lost=said)
+        code = said.get("code") if isinstance(said, Mapping) else None
+        if not isinstance(said, Mapping) or not isinstance(code, int) or isinstance(code, bool) or code == 0:
+            raise TimelineFault(
+                "an entry is written {code: 2, time: 9.2s} with the fields of the ring", key="entries"
+            )
+        if "time" in said and not plan.timed:
+            raise TimelineFault("the entries of this ring have no time", key="entries")
+        fields = rings_of.fields_of(device)
+        values: dict[str, Value | None] = dict.fromkeys(fields)
+        for name, value in said.items():
+            if name in ("code", "time"):
+                continue
+            if name not in fields:
+                raise TimelineFault(
+                    f"an entry has no {name!r}{_hint(name, ['code', 'time', *fields])}", key="entries"
+                )
+            try:
+                values[name] = as_type(value, kind_of(fields[name]), scaled=is_scaled(fields[name]))
+            except ValueError as error:
+                raise TimelineFault(f"{name}: {error}", key="entries") from error
+        needed = {change.field for change in plan.codes.get(code, ()) if change.field is not None}
+        if missing := sorted(name for name in needed if values.get(name) is None):
+            raise TimelineFault(
+                f"code {code} takes {', '.join(missing)}, which the entry does not have", key="entries"
+            )
+        stamp = self.moment(said["time"], "entries") if "time" in said else at if plan.timed else None
+        return Noted(Slot("", code, stamp, values))
+
+    def _told_by_rings(self, lines: Sequence[Line]) -> None:
+        """A tag is told by lines or by entries, not by both."""
+        rings = {name: rings_of.plan_of(self.devices[name]) for line in lines for name in line.noted}
+        told = {(name, tag) for name, plan in rings.items() if plan is not None for tag in plan.tags}
+        for index, line in enumerate(lines):
+            for device, tag in line.values:
+                if (device, tag) in told:
+                    raise TimelineFault(
+                        f"{tag!r} is told by the `entries` of the ring here; write no value of it",
+                        key=tag,
+                        line=index,
+                    )
+
     def _about(self, raw: Mapping[str, Any], key: str, words: Collection[str]) -> tuple[str | None, str | None]:
         """(word, device) of `device: lost` or `device: {lost: NAME}`."""
         if key not in raw:
@@ -204,6 +294,11 @@ def span(text: object, key: str) -> Micros:
         return sign * duration(rest)
     except ValueError as error:
         raise TimelineFault(f"{text!r} is not a time: write it like 10s, 250ms or 5min", key=key) from error
+
+
+def is_scaled(options: object) -> bool:
+    """Of a tag or a field of a ring."""
+    return any(getattr(options, word, None) is not None for word in ("scale", "offset"))
 
 
 def as_type(value: object, type_: str, *, scaled: bool = False) -> Value:
