@@ -52,7 +52,7 @@ def setting(path: Sequence[Any]) -> str:
 
 
 def shown(path: Sequence[Any], value: Any) -> str:
-    """The value as a message may quote it: short, without secrets."""
+    """The value as a message may quote it: short, on one line, without secrets."""
     if any(is_secret(step) for step in path):
         return "the secret"
     if isinstance(value, dict):
@@ -62,7 +62,7 @@ def shown(path: Sequence[Any], value: Any) -> str:
     if value is None:
         return "nothing"
     text = {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
-    text = mask(text if len(text) <= 60 else text[:57] + "…")
+    text = " ".join(mask(text if len(text) <= 60 else text[:57] + "…").splitlines())
     return f"'{text}'" if isinstance(value, str) else text
 
 

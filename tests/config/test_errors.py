@@ -2,6 +2,7 @@
 
 import pytest
 
+from config import words
 from config.errors import ConfigFaults, Fault, Problem, did_you_mean, listed
 from config.source import Source, Span, decoded
 
@@ -109,3 +110,7 @@ def test_bytes_of_another_encoding_are_placed() -> None:
         decoded("x", "a: 1\nbé: ".encode() + b"\xff")
     fault = broken.value.faults[0]
     assert (fault.line, fault.column, fault.code) == (2, 5, "E106")
+
+
+def test_a_text_of_many_lines_is_quoted_on_one() -> None:
+    assert words.shown(["expect"], "type: a\nuntil: 3s\n") == "'type: a until: 3s'"
