@@ -41,6 +41,7 @@ class Machine:
         self._team = assemble(config, name)
         self._plan = plan(config, name, self._team.feeds(), self._team.windows(), self._team.conditions())
         self._sets = prepare(config, name, tag_table(config, name).revision)
+        self._writer = saving.Writer(self._plan.fingerprints, self._team.parts)
         self._given: tuple[Plan, str | None] = self._plan, None
         self.devices = frozenset(self._plan.devices)
 
@@ -97,7 +98,7 @@ class Machine:
         return state._replace(stretch=factor)
 
     def dump(self, state: State) -> bytes:
-        return saving.dump(state, self._plan.fingerprints, self._team.parts)
+        return self._writer.dump(state)
 
     def command(self, state: State, command: Command, now: Instant) -> Outcome:
         step = self._step(state, now)

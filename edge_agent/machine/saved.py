@@ -7,8 +7,9 @@ values of sample sets are read again. Monotonic times are moved to the new proce
 
 import json
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
+from operator import attrgetter, is_
 from typing import Any, Final, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
 
 from edge_agent.clock import Instant
@@ -67,34 +68,65 @@ class Unreadable(ValueError):
     """The stored bytes are no state of this version. Says why."""
 
 
-def dump(state: MachineState, fingerprints: Mapping[str, str], parts: Sequence[Part[Any]] = ()) -> bytes:
-    saved = Saved(
-        VERSION,
-        fingerprints,
-        state.at,
-        state.seq_p,
-        state.seq_m,
-        {
+class Writer:
+    """Writes one machine's states. They are written every few seconds for the time alone, so the text of what did
+    not change since the last one is kept."""
+
+    def __init__(self, fingerprints: Mapping[str, str], parts: Sequence[Part[Any]] = ()) -> None:
+        self._parts = parts
+        self._head = _encode([VERSION, fingerprints])[:-1]
+        self._known: tuple[object, ...] | None = None
+        self._tail = ""
+
+    def dump(self, state: MachineState) -> bytes:
+        """The fields of `Saved` in their order."""
+        devices = {
             name: SavedDevice(device.seen, device.newest, device.skewed, device.good)
             for name, device in state.devices.items()
-        },
-        state.held,
-        state.gaps,
-        state.tracked._replace(revisit=None),
-        state.groups,
-        state.downtime,
-        state.orphans,
-        state.ctx,
-        state.earlier,
-        state.order_totals,
-        {
+        }
+        known = _lasting(state)
+        if self._known is None or not all(map(is_, known, self._known)):
+            self._known, self._tail = known, self._lasting_text(state)
+        moving = _encode((state.at, state.seq_p, state.seq_m, devices))
+        return f"{self._head},{moving[1:-1]},{self._tail}".encode()
+
+    def _lasting_text(self, state: MachineState) -> str:
+        parts = {
             **{name: kept for name, kept in state.parts.items() if isinstance(kept, SavedPart)},
-            **{part.name: SavedPart(part.fingerprint, part.dump(state.parts[part.name])) for part in parts},
-        },
-        state.causes,
-        state.mode,
-    )
-    return _encode(saved).encode()
+            **{part.name: SavedPart(part.fingerprint, part.dump(state.parts[part.name])) for part in self._parts},
+        }
+        return _encode(
+            (
+                state.held,
+                state.gaps,
+                state.tracked._replace(revisit=None),
+                state.groups,
+                state.downtime,
+                state.orphans,
+                state.ctx,
+                state.earlier,
+                state.order_totals,
+                parts,
+                state.causes,
+                state.mode,
+            )
+        )[1:]
+
+
+_lasting: Callable[[MachineState], tuple[object, ...]] = attrgetter(
+    "held",
+    "gaps",
+    "tracked",
+    "groups",
+    "downtime",
+    "orphans",
+    "ctx",
+    "earlier",
+    "order_totals",
+    "parts",
+    "causes",
+    "mode",
+)
 
 
 def _plain(value: object) -> object:

@@ -56,6 +56,21 @@ class Forgetful(Machine):
         )
 
 
+class Stored(Machine):
+    """Is stored after every step, and each time what it writes is what one writes that never wrote before."""
+
+    def step(self, state, batch, now):
+        return self._stored(super().step(state, batch, now))
+
+    def tick(self, state, now):
+        return self._stored(super().tick(state, now))
+
+    def _stored(self, outcome):
+        anew = saving.Writer(self._plan.fingerprints, self._team.parts)
+        assert self.dump(outcome.state) == anew.dump(outcome.state)
+        return outcome
+
+
 def told(made: Config, kind: type[Machine], happened: list[Any]) -> list[dict[str, Any]]:
     played = everything.timeline(happened)
     driven = Drive([kind(made, "press", epoch=EPOCH)], made.devices, start=START, subject=made.subject)
@@ -70,3 +85,10 @@ def test_a_state_that_goes_through_its_bytes_at_every_step_tells_the_same(name: 
 
     for one, other in zip(told(made, Machine, happened), told(made, Forgetful, happened), strict=True):
         assert one == other
+
+
+@pytest.mark.parametrize("name", everything.PLANTS)
+@settings(deadline=None, max_examples=8)
+@given(happened=everything.steps(everything.KILLS, everything.RESTARTS))
+def test_what_is_kept_of_the_last_writing_is_what_would_be_written(name: str, happened: list[Any]) -> None:
+    told(everything.PLANTS[name], Stored, happened)
