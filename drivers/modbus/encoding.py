@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from drivers.base import Value
 from drivers.modbus.places import Form, Order, Type
+from drivers.scaling import decimals
 
 Convert: TypeAlias = Callable[[Sequence[Any]], Sequence[Value]]
 _FLOATS = ("float32", "float64")
@@ -99,15 +100,7 @@ def _finite(numbers: Sequence[float]) -> Sequence[float]:
 
 
 def _scaled(scale: float, offset: float, *, exact: bool) -> Convert:
-    """`raw × scale + offset`. For whole numbers the result has the decimals that scale and offset are written with:
-    3 × 0.1 is 0.3 and not 0.30000000000000004."""
     if not exact:
         return lambda numbers: _finite([number * scale + offset for number in numbers])
-    decimals = max(_decimals(scale), _decimals(offset))
-    return lambda numbers: [round(number * scale + offset, decimals) for number in numbers]
-
-
-def _decimals(number: float) -> int:
-    digits, _, exponent = repr(float(number)).partition("e")
-    fraction = digits.partition(".")[2].rstrip("0")
-    return max(0, len(fraction) - int(exponent or 0))
+    digits = decimals(scale, offset)
+    return lambda numbers: [round(number * scale + offset, digits) for number in numbers]

@@ -18,6 +18,7 @@ from drivers.base import Micros, Quality, Reading, Value
 from drivers.opcua import binary
 from drivers.opcua.options import OpcuaTag
 from drivers.opcua.parts import Layout, NoPart, Step, pick
+from drivers.scaling import decimals
 
 _EPOCH = 116_444_736_000_000_000
 """1970-01-01 in 100 ns since 1601-01-01."""
@@ -99,6 +100,7 @@ class TagValues:
 
     __slots__ = (
         "_deadband",
+        "_decimals",
         "_declared",
         "_high",
         "_kinds",
@@ -107,6 +109,7 @@ class TagValues:
         "_offset",
         "_plain",
         "_scale",
+        "_scaled",
         "_way",
         "layout",
         "tag",
@@ -117,8 +120,12 @@ class TagValues:
         self._declared = options.type
         self._kinds = _kinds(options.type)
         self._low, self._high = _RANGES.get(options.type, (-_EXACT, _EXACT))
-        self._scale, self._offset, self._deadband = options.scale, options.offset, options.deadband
-        self._plain = self._scale is self._offset is self._deadband is None and options.type in ("float32", "float64")
+        self._scaled = options.scale is not None or options.offset is not None
+        self._scale = 1.0 if options.scale is None else options.scale
+        self._offset = options.offset or 0.0
+        self._decimals = decimals(self._scale, self._offset)
+        self._deadband = options.deadband
+        self._plain = not self._scaled and self._deadband is None and options.type in ("float32", "float64")
         self._last: float | None = None
         self._way = options.way
         self.layout: Layout | None = None
@@ -174,10 +181,10 @@ class TagValues:
                 value = float(value)
         elif not math.isfinite(value):
             return None
-        if self._scale is not None:
-            value *= self._scale
-        if self._offset is not None:
-            value += self._offset
+        if self._scaled:
+            value = value * self._scale + self._offset
+            if kind in _INTEGERS:
+                value = round(value, self._decimals)
         return value if math.isfinite(value) else None
 
     def _why(self, kind: int, value: Any) -> str:

@@ -105,6 +105,8 @@ def test_a_good_value_with_info_bits_or_a_subcode_is_good_without_detail() -> No
 
 def test_scale_and_offset_give_the_tags_own_unit() -> None:
     assert read(tag("int16", scale=0.1, offset=-5.0), INT16, 100).value == pytest.approx(5.0)
+    assert [read(tag("int16", scale=0.1), INT16, raw).value for raw in (3, 7, 12)] == [0.3, 0.7, 1.2]
+    assert read(tag("float64", scale=0.1), DOUBLE, 1.234).value == 1.234 * 0.1
     assert read(tag("float64", scale=1e300), DOUBLE, 1e300).quality is Quality.BAD
 
 
