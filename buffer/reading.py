@@ -6,7 +6,7 @@ cursor stays open between two calls, so the log can be checkpointed meanwhile.
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -63,13 +63,17 @@ _WHOLE: Final = """SELECT m.position, s.stream, s.epoch, m.seq, m.lane, m.type, 
 
 @contextmanager
 def looking_into(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to the outbox of an agent that does not run. Raises `OutboxError`."""
+    """A connection to the outbox of an agent that does not run. Raises `OutboxError`.
+
+    Read-only, and not with `query_only`: closing would then move the log into the file and remove it, and with it
+    what tells the next start that committed messages are gone from it.
+    """
     if not path.exists():
         raise OutboxError(f"There is no buffer {path}; an agent makes it when it starts.", code="S705")
-    connection = sqlite3.connect(path, timeout=0.5, isolation_level=None)
+    shared = path.with_name(path.name + "-shm")
+    was_there = shared.exists()
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=0.5, isolation_level=None)
     try:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA query_only = ON")
         connection.execute("SELECT count(*) FROM meta").fetchone()
         yield connection
     except sqlite3.OperationalError as error:
@@ -80,6 +84,9 @@ def looking_into(path: Path) -> Iterator[sqlite3.Connection]:
         raise OutboxError(f"The buffer {path} is damaged: {error}.", code="S707") from error
     finally:
         connection.close()
+        if not was_there:
+            with suppress(OSError):
+                shared.unlink()
 
 
 def stats(connection: sqlite3.Connection) -> Stats:

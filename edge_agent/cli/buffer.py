@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
+from sqlite3 import Error as SqliteError
 from typing import Annotated, Any
 
 import typer
@@ -120,8 +121,14 @@ def register(app: typer.Typer) -> None:
         part = target.with_name(f"{target.name}.part")
         part.unlink(missing_ok=True)
         write = _to_sqlite if target.suffix in (".db", ".sqlite", ".sqlite3") else _to_lines
-        count = write(part, _counted(ui, rows, "events written"))
-        part.replace(target)
+        try:
+            count = write(part, _counted(ui, rows, "events written"))
+            part.replace(target)
+        except (OSError, SqliteError) as error:
+            why = (error.strerror if isinstance(error, OSError) else None) or error
+            raise Stop(ExitCode.TRY_AGAIN, f"cannot write {target}: {why}") from None
+        finally:
+            part.unlink(missing_ok=True)
         ui.result({"ok": True, "file": str(target), "events": count} if ui.json else f"{count} events in {target}")
 
     @command(
@@ -311,8 +318,6 @@ def _to_sqlite(path: Path, rows: Iterator[dict[str, Any]]) -> int:
     """A table `events` with the envelope in columns and `data` as JSON, for sqlite-utils and Datasette."""
     from sqlite_utils import Database
 
-    db = Database(path)
-
     def records() -> Iterator[dict[str, Any]]:
         for row in rows:
             if row["body"] is None:
@@ -321,7 +326,10 @@ def _to_sqlite(path: Path, rows: Iterator[dict[str, Any]]) -> int:
             data = json.dumps(event.pop("data", None), ensure_ascii=False)
             yield {**event, "topic": row["topic"], "state": row["state"], "data": data}
 
-    db.table("events").insert_all(records(), pk=("source", "id"), alter=True, batch_size=500)
-    count: int = db.table("events").count if "events" in db.table_names() else 0
-    db.close()
+    db = Database(path)
+    try:
+        db.table("events").insert_all(records(), pk=("source", "id"), alter=True, batch_size=500)
+        count: int = db.table("events").count if "events" in db.table_names() else 0
+    finally:
+        db.close()
     return count

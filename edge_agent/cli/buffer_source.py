@@ -91,6 +91,9 @@ def _purged_alone(loaded: "Loaded", state: str) -> Iterator[int]:
         try:
             runner.run(outbox.open())
             try:
+                if outbox.quarantined is not None:
+                    text = f"the buffer was damaged; it is kept as {outbox.quarantined}, and a new one is begun"
+                    raise Stop(ExitCode.PROBLEM, text, fault="S707")
                 while rows := runner.run(outbox.purge(dead=state == "dead")):
                     yield rows
             finally:

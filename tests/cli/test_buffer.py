@@ -98,6 +98,33 @@ def test_dead_letters_go_when_it_is_said_twice(
     assert told(edge_agent("buffer", "stats", file, "-o", "json"))["dead"] == 0
 
 
+def test_a_purge_of_a_damaged_buffer_says_where_it_is_kept(
+    running: "subprocess.Popen[str]", edge_agent: Run, configuration: Path
+) -> None:
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=30)
+    buffer = configuration.parent / "data/buffer.db"
+    whole = buffer.read_bytes()
+    buffer.write_bytes(whole[:4096] + bytes(4096) + whole[8192:])
+
+    done = edge_agent("buffer", "purge", str(configuration), "--yes")
+
+    assert (done.exit_code, "S707" in done.stderr) == (ExitCode.PROBLEM, True)
+    (kept,) = buffer.parent.glob("*.damaged")
+    assert str(kept) in done.stderr.replace("\n", "")
+    assert kept.stat().st_size == len(whole)
+
+
+def test_an_export_that_cannot_be_written_says_so_and_leaves_nothing(
+    running: "subprocess.Popen[str]", edge_agent: Run, configuration: Path, tmp_path: Path
+) -> None:
+    for target in (tmp_path / "nowhere" / "events.jsonl", tmp_path / "nowhere" / "events.db"):
+        done = edge_agent("buffer", "export", str(target), str(configuration))
+        assert done.exit_code == ExitCode.TRY_AGAIN
+        assert f"cannot write {target}" in done.stderr.replace("\n", "")
+    assert not list(tmp_path.glob("**/*.part"))
+
+
 def test_without_a_buffer_it_is_said(edge_agent: Run, configuration: Path) -> None:
     done = edge_agent("buffer", "stats", str(configuration))
 

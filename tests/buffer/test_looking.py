@@ -1,0 +1,72 @@
+"""A look at the buffer of an agent that does not run changes nothing: what its next start must find out stays."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from buffer.outbox import Lane, Message, OutboxError
+from buffer.reading import looking_into, stats
+from buffer.sqlite import SqliteOutbox
+
+
+def outbox_at(path: Path) -> SqliteOutbox:
+    return SqliteOutbox(path, agent_id="ipc01", now=lambda: 1_772_414_047_250_000)
+
+
+async def killed(folder: Path, count: int) -> Path:
+    """The buffer of an agent that was killed with so many messages in its log."""
+    living, left = folder / "living", folder / "left"
+    living.mkdir()
+    outbox = outbox_at(living / "buffer.db")
+    await outbox.open()
+    for seq in range(1, count + 1):
+        message = Message("press07.p", outbox.epoch, seq, Lane.PRODUCTION, "state.changed", "t", b"x" * 500)
+        await outbox.append([message], states={})
+    shutil.copytree(living, left)
+    await outbox.close()
+    return left / "buffer.db"
+
+
+def files(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in path.parent.iterdir()}
+
+
+async def test_what_a_killed_agent_left_is_read_with_its_log_and_stays_as_it_is(tmp_path: Path) -> None:
+    path = await killed(tmp_path, 5)
+    before = files(path)
+    assert "buffer.db-wal" in before
+    with looking_into(path) as connection:
+        assert sum(stats(connection).waiting) == 5
+    assert files(path) == before
+
+
+async def test_a_damaged_log_is_still_found_out_by_the_start_behind_a_look(tmp_path: Path) -> None:
+    path = await killed(tmp_path, 30)
+    log = path.with_name("buffer.db-wal")
+    raw = bytearray(log.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    log.write_bytes(raw)
+    with looking_into(path) as connection:
+        assert 0 < sum(stats(connection).waiting) < 30
+    outbox = outbox_at(path)
+    await outbox.open()
+    assert outbox.broken is not None
+    assert "log is damaged" in outbox.broken
+    await outbox.close()
+
+
+async def test_a_buffer_in_use_is_not_looked_into(tmp_path: Path) -> None:
+    outbox = outbox_at(tmp_path / "buffer.db")
+    await outbox.open()
+    with pytest.raises(OutboxError, match="Another program has") as failed, looking_into(tmp_path / "buffer.db"):
+        pass
+    assert failed.value.code == "S701"
+    await outbox.close()
+
+
+async def test_nothing_can_be_written_where_it_is_looked(tmp_path: Path) -> None:
+    path = await killed(tmp_path, 1)
+    with looking_into(path) as connection, pytest.raises(sqlite3.OperationalError, match="readonly"):
+        connection.execute("DELETE FROM message")
