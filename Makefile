@@ -35,6 +35,7 @@ check: $(TEST_STAMP)
 	@$(BIN)/nox -s check
 
 torture: $(TEST_STAMP) system $(PEERS_STAMP)
+	@packaging/system-packages.sh fish zsh
 	@$(BIN)/nox -s torture -- $(ARGS)
 
 bench: $(TEST_STAMP) system

@@ -6,6 +6,7 @@ set -euo pipefail
 declare -A packages=(
   [mosquitto]=mosquitto [mosquitto_sub]=mosquitto-clients [strace]=strace [node]=nodejs [npm]=npm
   [cc]="gcc libc6-dev" [libmodbus]="pkg-config libmodbus-dev" [mbpoll]=mbpoll [ip]=iproute2 [mkfs.xfs]=xfsprogs
+  [fish]=fish [zsh]=zsh
 )
 export PATH="$PATH:/usr/sbin"
 

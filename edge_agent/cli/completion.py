@@ -18,6 +18,16 @@ class Shell(StrEnum):
 
 Which = Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.")]
 PROGRAM = "edge-agent"
+_AUTOLOADED = (
+    "compdef _edge_agent_completion edge-agent",
+    """\
+if [[ $funcstack[1] == _edge-agent ]]; then
+  _edge_agent_completion "$@"
+else
+  compdef _edge_agent_completion edge-agent
+fi""",
+)
+"""A file `_edge-agent` in a folder of zsh's `fpath` is read at the first Tab, and has to answer that one as well."""
 
 
 def register(app: typer.Typer) -> None:
@@ -25,13 +35,18 @@ def register(app: typer.Typer) -> None:
         app,
         section=Section.KEEP,
         examples=["edge-agent completion bash > /etc/bash_completion.d/edge-agent",
-                  "edge-agent completion powershell >> $PROFILE"],
+                  "edge-agent completion zsh > /usr/local/share/zsh/site-functions/_edge-agent"],
     )  # fmt: skip
     def completion(ui: Ui, shell: Which) -> None:
-        """A script that completes commands and options in this shell; source it, or put it where the shell looks."""
+        """A script that completes commands and options in this shell; source it, or put it where the shell looks.
+
+        fish looks in ~/.config/fish/completions/edge-agent.fish; for PowerShell append it to $PROFILE.
+        """
         from typer._completion_shared import get_completion_script
 
         script = get_completion_script(
             prog_name=PROGRAM, complete_var=f"_{PROGRAM.replace('-', '_').upper()}_COMPLETE", shell=shell.value
         )
+        if shell is Shell.ZSH:
+            script = script.replace(*_AUTOLOADED)
         ui.result({"ok": True, "shell": shell.value, "script": script} if ui.json else script)

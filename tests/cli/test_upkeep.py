@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -281,41 +280,3 @@ def test_without_systemd_there_is_a_clear_word(
         assert done.exit_code == 69
         assert "this system has no systemd" in done.stderr
         assert "edge-agent run --config FILE" in done.stderr
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
-def test_every_shell_gets_its_completion(edge_agent: Run, shell: str) -> None:
-    script = edge_agent("completion", shell)
-    assert script.exit_code == 0
-    assert "edge-agent" in script.stdout
-    assert "_EDGE_AGENT_COMPLETE" in script.stdout
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
-def test_commands_and_options_are_completed_as_the_script_of_the_shell_asks(tmp_path: Path, shell: str) -> None:
-    for typed, index, last, wanted in (
-        ("edge-agent val", "1", "val", "validate"),
-        ("edge-agent cert tr", "2", "tr", "trust"),
-        ("edge-agent read --all", "2", "--all", "--all-decodings"),
-    ):
-        asked = {
-            "_EDGE_AGENT_COMPLETE": f"complete_{shell}", "COMP_WORDS": typed, "COMP_CWORD": index,
-            "_TYPER_COMPLETE_ARGS": typed, "_TYPER_COMPLETE_WORD_TO_COMPLETE": last,
-            "_TYPER_COMPLETE_FISH_ACTION": "get-args",
-        }  # fmt: skip
-        assert wanted in program(cwd=tmp_path, env=asked).stdout, (shell, typed)
-
-
-@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_bash_takes_the_script_and_completes_by_it(edge_agent: Run, tmp_path: Path) -> None:
-    (tmp_path / "completion.bash").write_text(edge_agent("completion", "bash").stdout)
-    bin_ = tmp_path / "edge-agent"
-    bin_.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m edge_agent "$@"\n')
-    bin_.chmod(0o755)
-    typed = (
-        ". ./completion.bash; COMP_WORDS=(edge-agent conf); COMP_CWORD=1; "
-        "$(complete -p edge-agent | sed 's/.*-F \\([^ ]*\\) .*/\\1/') edge-agent; echo \"${COMPREPLY[@]}\""
-    )
-    env = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(["bash", "-c", typed], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
-    assert done.stdout.split() == ["config"], done.stderr
