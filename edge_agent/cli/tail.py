@@ -1,12 +1,13 @@
 """`edge-agent tail`: what the running agent makes, as it makes it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from threading import Event
 from typing import Annotated, Any
 
 import typer
 
 from edge_agent.cli.command import Section, command
+from edge_agent.cli.exits import ExitCode, Stop
 from edge_agent.cli.loading import File
 from edge_agent.cli.ui import Ui
 
@@ -14,19 +15,29 @@ POLL = 0.5
 """Seconds between two looks at the values."""
 
 Values = Annotated[bool, typer.Option("--values", help="Values of tags as they change instead of events.")]
+Names = Annotated[
+    list[str] | None,
+    typer.Option("--machine", "-m", metavar="NAME", help="Only this machine, with --values this device; also twice."),
+]
 Count = Annotated[int | None, typer.Option("-n", min=1, metavar="N", help="End after so many.")]
 
 
 def register(app: typer.Typer) -> None:
-    @command(app, section=Section.RUN, examples=["edge-agent tail", "edge-agent tail --values -n 20"])
-    def tail(ui: Ui, file: File = None, values: Values = False, count: Count = None) -> None:
+    @command(app, section=Section.RUN, examples=["edge-agent tail -m press-1", "edge-agent tail --values -n 20"])
+    def tail(ui: Ui, file: File = None, values: Values = False, machine: Names = None, count: Count = None) -> None:
         """Events as they are made (or values as they change), one a line, until Ctrl-C."""
         from itertools import islice
 
         from edge_agent.cli.running import onlooker, reached
 
         agent, _ = onlooker(ui, file)
-        lines = _values(ui, agent) if values else _events(ui, agent)
+        wanted = frozenset(machine or ())
+        if wanted:
+            known = reached(lambda: agent.ask("status"))["devices" if values else "machines"]
+            if unknown := wanted - known.keys():
+                what = f"there is no {'device' if values else 'machine'} {min(unknown)!r}"
+                raise Stop(ExitCode.USAGE, what, hints=[f"there is {', '.join(known) or 'none'}"])
+        lines = _values(ui, agent, wanted) if values else _events(ui, agent, wanted)
         limited = islice(lines, count)
 
         def follow() -> None:
@@ -37,24 +48,25 @@ def register(app: typer.Typer) -> None:
         reached(follow)
 
 
-def _events(ui: Ui, agent: Any) -> Iterator[Any]:
+def _events(ui: Ui, agent: Any, wanted: Collection[str]) -> Iterator[Any]:
+    """Those of the wanted machines; of all, and the agent, if none is named."""
     for message in agent.stream("tail"):
         if "dropped" in message:
             ui.warn(f"{message['dropped']} events are not shown: they came faster than they could be read here")
-        else:
+        elif not wanted or _machine(message["item"]) in wanted:
             yield message["item"] if ui.json else event_line(message["item"])
     ui.note("the agent has stopped")
 
 
-def _values(ui: Ui, agent: Any) -> Iterator[Any]:
-    """Every tag once, then those that changed."""
+def _values(ui: Ui, agent: Any, wanted: Collection[str]) -> Iterator[Any]:
+    """Every tag once, then those that changed; of the wanted devices, of all if none is named."""
     seen: dict[tuple[str, str], tuple[Any, ...]] = {}
     pause = Event()
     while True:
         for reading in agent.ask("values"):
             key = reading["device"], reading["tag"]
             now = reading["value"], reading["quality"], reading["detail"]
-            if seen.get(key) != now:
+            if seen.get(key) != now and (not wanted or key[0] in wanted):
                 seen[key] = now
                 yield reading if ui.json else value_line(reading)
         pause.wait(POLL)
@@ -65,8 +77,12 @@ def event_line(event: Mapping[str, Any]) -> str:
     from edge_agent.cli.words import clock
     from edge_agent.replay.summary import short_type, summary
 
-    name = str(event["subject"]).rpartition("/")[2]
-    return f"{clock(event['time'])}  {name:<12} {short_type(event):<20} {summary(event)}".rstrip()
+    return f"{clock(event['time'])}  {_machine(event):<12} {short_type(event):<20} {summary(event)}".rstrip()
+
+
+def _machine(event: Mapping[str, Any]) -> str:
+    """The last part of where an event comes from: the machine, or the agent."""
+    return str(event["subject"]).rpartition("/")[2]
 
 
 def value_line(reading: Mapping[str, Any]) -> str:

@@ -1,9 +1,10 @@
 """The demo's plant: the simulated stations behind real servers, and the cables between them and the agent."""
 
 import asyncio
+import os
 import socket
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 from edge_agent.clock import SECOND, Clock
 from edge_agent.demo.cable import LOOPBACK, Cable
@@ -87,12 +88,21 @@ class Plant:
         return {PRESS: {"total": stamped.made, "scrap": stamped.scrapped}, OVEN: {"good": baked.made}}
 
 
-def free_port(port: int) -> int:
-    """This port of loopback, or a free one where that is taken."""
-    for wanted in (port, 0):
-        with suppress(OSError), socket.create_server((LOOPBACK, wanted)) as found:
-            return int(found.getsockname()[1])
-    return port
+@contextmanager
+def held_port(port: int) -> Iterator[int]:
+    """This port of loopback, or a free one where that is taken, kept from other programs until it is left. A server
+    of this process may listen there meanwhile: both sockets then say that the address may be used again."""
+    with socket.socket() as held:
+        try:
+            held.bind((LOOPBACK, port))
+        except OSError:
+            held.bind((LOOPBACK, 0))
+        found = int(held.getsockname()[1])
+        if os.name == "posix":
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:  # elsewhere nobody may listen beside it, so it is only looked for
+            held.close()
+        yield found
 
 
 async def plug(target: int, port: int) -> Cable:

@@ -24,7 +24,7 @@ from edge_agent.control.server import ControlServer
 from edge_agent.demo.broker import LoopbackBroker
 from edge_agent.demo.cable import LOOPBACK
 from edge_agent.demo.place import default_folder, socket_of
-from edge_agent.demo.plant import OVEN, OVEN_PORT, PRESS, PRESS_PORT, Plant, free_port, plug
+from edge_agent.demo.plant import OVEN, OVEN_PORT, PRESS, PRESS_PORT, Plant, held_port, plug
 from edge_agent.demo.tally import Tally, parse
 from edge_agent.machine.expressions import names
 from edge_agent.runtime import Agent
@@ -79,10 +79,11 @@ class _Session:
         self._plant = Plant(self._clock)
         self._tally = Tally()
         self._news = asyncio.Event()
-        self._page = f"{LOOPBACK}:{free_port(PAGE_PORT)}"
+        self._page = ""
 
     async def run(self) -> bool:
         async with AsyncExitStack() as stack:
+            self._page = f"{LOOPBACK}:{stack.enter_context(held_port(PAGE_PORT))}"
             broker = LoopbackBroker()
             stack.push_async_callback(broker.close)
             stack.push_async_callback(self._plant.close)

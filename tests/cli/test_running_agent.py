@@ -38,6 +38,13 @@ def test_status_tail_and_values_of_a_running_agent(
     assert values.exit_code == 0, values.stderr
     assert any("press-1/note" in line and "急停" in line and "GOOD" in line for line in values.stdout.splitlines())
 
+    of_one = edge_agent("tail", str(configuration), "-m", "press-1", "-n", "3")
+    assert (of_one.exit_code, of_one.stdout.count("  press-1  ")) == (0, 3), of_one.stdout
+    assert edge_agent("tail", str(configuration), "--values", "-m", "press-1", "-n", "1").exit_code == 0
+    unknown = edge_agent("tail", str(configuration), "-m", "press-9")
+    assert unknown.exit_code == ExitCode.USAGE
+    assert "there is no machine 'press-9'\n   there is press-1" in unknown.stderr
+
     second = program("run", str(configuration))
     assert second.returncode == ExitCode.TRY_AGAIN
     assert "S701" in second.stderr

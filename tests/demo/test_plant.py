@@ -8,8 +8,10 @@ from asyncua.client.client import Client
 from pymodbus.client import AsyncModbusTcpClient
 
 from edge_agent.clock import Instant
+from edge_agent.demo.cable import LOOPBACK
 from edge_agent.demo.line import advance, oven_registers, press_registers
-from edge_agent.demo.plant import OVEN, PRESS, Plant
+from edge_agent.demo.plant import OVEN, PRESS, Plant, held_port
+from tests.waiting import free_port
 
 START = 1_772_000_000_000_000
 
@@ -78,3 +80,12 @@ async def test_the_oven_does_not_let_itself_be_written(plant):
     answer = await oven.write_register(200, 7, device_id=1)
     oven.close()
     assert answer.isError()
+
+
+async def test_two_demos_never_take_one_port_for_their_pages() -> None:
+    with held_port(free_port()) as first, held_port(first) as second:
+        assert second != first
+        for port in (first, second):
+            server = await asyncio.start_server(lambda _, writer: writer.close(), LOOPBACK, port)
+            server.close()
+            await server.wait_closed()
