@@ -9,10 +9,12 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from asyncua import ua
+from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaerrors import UaStatusCodeError
 
 from drivers.base import Batch, Micros, Reading, Recalled
 from drivers.opcua import binary
+from drivers.opcua.reads import decoded
 from drivers.opcua.session import Session
 from drivers.opcua.values import micros
 from drivers.opcua.wanted import Wanted
@@ -75,8 +77,17 @@ class History:
     async def _read_all(self, begin: Micros, end: Micros, found: dict[str, list[binary.Item]]) -> Micros:
         located = self._wanted.locate(self._wanted.nodes)
         found.clear()
-        for start in range(0, len(located), self._per_call):
-            end = await self._read(located[start : start + self._per_call], begin, end, found)
+        done = 0
+        while done < len(located):
+            part = located[done : done + self._per_call]
+            try:
+                end = await self._read(part, begin, end, found)
+            except UaStatusCodeError as error:
+                if error.code != StatusCodes.BadTooManyOperations or len(part) == 1:
+                    raise
+                self._per_call = len(part) // 2  # it did not tell its limit
+                continue
+            done += len(part)
         return end if found else begin
 
     async def _read(
@@ -84,7 +95,7 @@ class History:
     ) -> Micros:
         """Add what the server has of these tags to `found`. Returns up to when all so far are complete."""
         body = await self._session.history([node for _, node in part], _time(begin), _time(end), self._most)
-        result, answers = binary.history_response(body)
+        result, answers = await decoded(binary.history_response, body)
         ua.StatusCode(ua.UInt32(result)).check()
         if len(answers) != len(part):
             raise binary.Malformed(f"{len(answers)} histories for {len(part)} nodes")

@@ -1,7 +1,8 @@
 """Values of many nodes, in as few Read requests as the server takes."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
@@ -9,6 +10,16 @@ from asyncua.ua.uaerrors import UaStatusCodeError
 
 from drivers.opcua import binary
 from drivers.opcua.session import Session
+
+
+T = TypeVar("T")
+_LARGE = 1 << 20
+"""Bytes of an answer that is decoded beside the loop, so that no other device waits for it."""
+
+
+async def decoded(decode: Callable[[bytes], T], body: bytes) -> T:
+    """What an answer says."""
+    return decode(body) if len(body) < _LARGE else await asyncio.to_thread(decode, body)
 
 
 class Part(NamedTuple):
@@ -36,7 +47,7 @@ class Reads:
         while len(found) < len(wanted):
             some = wanted[len(found) : len(found) + self._per_call]
             try:
-                result, items = binary.read_response(await self._session.values(some))
+                result, items = await decoded(binary.read_response, await self._session.values(some))
                 if result >> 30 > 1:
                     ua.StatusCode(ua.UInt32(result)).check()
             except UaStatusCodeError as error:

@@ -29,6 +29,7 @@ from drivers.opcua import binary, conditions, near
 from drivers.opcua.failures import Failures
 from drivers.opcua.layouts import Layouts
 from drivers.opcua.options import OpcuaDevice
+from drivers.opcua.reads import decoded
 from drivers.opcua.session import Session, node_id
 from drivers.opcua.values import GONE, TagValues, overflowed, status_name
 from drivers.opcua.wanted import Wanted
@@ -47,8 +48,6 @@ _WATCHED = 0x7FFF_FF00
 _MOST_REPUBLISHED = 100
 _MOST_AT_ONCE = binary.MOST_ITEMS // 10
 """Values of one notification; a server that has more sends them in the next."""
-_LARGE = 1 << 20
-"""Bytes of an answer that is decoded beside the loop, so that no other device waits for it."""
 _AGAIN = frozenset((StatusCodes.BadTimeout, StatusCodes.BadRequestTimeout))
 """This publish request is over, the subscription is not."""
 
@@ -240,10 +239,7 @@ class Subscription:
             if error.code in _AGAIN:
                 return None
             raise
-        if len(body) < _LARGE:
-            answer = binary.publish_response(body)
-        else:
-            answer = await asyncio.to_thread(binary.publish_response, body)
+        answer = await decoded(binary.publish_response, body)
         if answer.result >> 30 > 1:
             ua.StatusCode(ua.UInt32(answer.result)).check()
         if answer.ended is not None:

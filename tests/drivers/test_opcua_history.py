@@ -90,6 +90,19 @@ async def test_pieces_put_together_are_the_whole(press: NodeOpcua, most: int) ->
         await opened.close()
 
 
+async def test_a_server_may_give_the_history_of_one_node_at_a_time(press: NodeOpcua) -> None:
+    since = await run_for_a_while(press, 10)
+    await press.tell("limit", history=1)
+    opened = await connected(device(press))
+    try:
+        batch = await opened.recall(since)
+        assert batch is not None
+        assert [reading.value for reading in batch.readings if reading.source_time > since] == list(range(10))
+    finally:
+        await opened.close()
+        await press.tell("limit", history=0)
+
+
 async def test_a_server_that_was_started_in_between_tells_nothing_of_before(press: NodeOpcua) -> None:
     opened = await connected(device(press))
     try:

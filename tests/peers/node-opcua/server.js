@@ -17,6 +17,7 @@
 //                                    it writes over what was not read; 0 slots take it away.  {"cmd": "push", "entries": [[code, cause], …]}
 //                                    with "most" longer arrays are only told in ranges; with "each" there is a node for each slot too
 //   {"cmd": "writes"}                nodes that a client has written, {writes: [[node, value], …]}
+//   {"cmd": "limit", "history": 1}   nodes of one HistoryRead, 0 for any number
 //   {"cmd": "sessions"}   {"cmd": "restart", "down": ms, "others": namespaces before its own, "without": [nodes]}   {"cmd": "shutdown"}
 // Truth log: one JSON object per change: {"at": microseconds UTC, "node", "value", "total"?}
 //   "total" is how often a counter has counted since the process started; it never wraps. A removed node is null.
@@ -146,6 +147,9 @@ const commands = {
         }
     },
     writes: () => ({writes}),
+    limit({history}) {
+        server.engine.serverCapabilities.operationLimits.maxNodesPerHistoryReadData = history;
+    },
     get: ({node}) => ({value: nodes.get(node).value}),
     add: ({node, type, value}) => add(node, type, value),
     remove({node}) {
