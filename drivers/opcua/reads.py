@@ -11,7 +11,6 @@ from asyncua.ua.uaerrors import UaStatusCodeError
 from drivers.opcua import binary
 from drivers.opcua.session import Session
 
-
 T = TypeVar("T")
 _LARGE = 1 << 20
 """Bytes of an answer that is decoded beside the loop, so that no other device waits for it."""
