@@ -57,7 +57,8 @@ class Script:
     async def close(self) -> None:
         self.closed = True
 
-    async def values(self, nodes: Sequence[ua.NodeId]) -> bytes:
+    async def values(self, wanted: Sequence[tuple[ua.NodeId, str | None]]) -> bytes:
+        nodes = [node for node, _ in wanted]
         found = [value([""]) if node.Identifier == 2255 else self.values_now.pop(0) for node in nodes]
         self.values_now += [one for node, one in zip(nodes, found, strict=True) if node.Identifier != 2255]
         answer = ua.ReadResponse()
