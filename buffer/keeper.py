@@ -251,7 +251,7 @@ class Keeper:
 
     def read(self, lane: Lane, after: int, limit: int) -> Sequence[Stored]:
         while True:
-            page = self.ledger.read(lane, after, limit)
+            page = self.ledger.lookup.read(lane, after, limit)
             if not page.damaged or not self._set_aside(page.damaged) or page.rows:
                 self._raise_mark(page.rows)
                 return page.rows
@@ -273,9 +273,9 @@ class Keeper:
         ledger = self.ledger
         self._space.follow(ledger.file)
         fill = self._space.fill(ledger.file)
-        self._crowded = fill >= CROWDED and ledger.keeps
+        self._crowded = fill >= CROWDED and ledger.lookup.keeps
         waiting = sum(write.work.size for write in self._held)
-        return Room(fill, self._space.limit, waiting, ledger.keeps, self._space.by_disk)
+        return Room(fill, self._space.limit, waiting, ledger.lookup.keeps, self._space.by_disk)
 
     def depth(self) -> Depth:
         return self.ledger.depth(self._space.limit)._replace(written=wear.written())
@@ -398,7 +398,7 @@ class Keeper:
             return True
         if self._space.follow(ledger.file):
             return True
-        if ledger.keeps and any(self._try(partial(ledger.prune, None, rows)) for rows in REMOVALS):
+        if ledger.lookup.keeps and any(self._try(partial(ledger.prune, None, rows)) for rows in REMOVALS):
             return True
         if ledger.acked and any(self._try(partial(ledger.drop_acked, rows)) for rows in REMOVALS):
             return True

@@ -162,7 +162,7 @@ class SqliteOutbox:
         self._later("commit", self._commit_interval / 1e6)
 
     async def load_state(self, key: str) -> bytes | None:
-        return await self._ask(lambda keeper: keeper.ledger.state(key))
+        return await self._ask(lambda keeper: keeper.ledger.lookup.state(key))
 
     async def last_numbers(self) -> Mapping[str, int]:
         return await self._ask(lambda keeper: keeper.ledger.last_numbers())
@@ -198,13 +198,15 @@ class SqliteOutbox:
         only: frozenset[str] = frozenset(),
         with_bodies: frozenset[str] = frozenset(),
     ) -> Sequence[Oldest]:
-        return await self._ask(lambda keeper: keeper.ledger.oldest(lane, size, before, spare, only, with_bodies))
+        return await self._ask(
+            lambda keeper: keeper.ledger.lookup.oldest(lane, size, before, spare, only, with_bodies)
+        )
 
     async def covered(self, span: Span, among: int) -> Sequence[int]:
-        return await self._ask(lambda keeper: keeper.ledger.covered(span, among))
+        return await self._ask(lambda keeper: keeper.ledger.lookup.covered(span, among))
 
     async def find(self, span: Span, limit: int) -> Sequence[Kept]:
-        return await self._ask(lambda keeper: keeper.ledger.find(span, limit))
+        return await self._ask(lambda keeper: keeper.ledger.lookup.find(span, limit))
 
     async def room(self) -> Room:
         return await self._ask(Keeper.room)

@@ -201,7 +201,7 @@ async def test_what_waits_is_counted_in_slices_while_it_is_confirmed(
     found = open_database(path, agent_id="ipc01", now=lambda: AT, epoch=lambda _: "new")
     ledger = Ledger(found, now=lambda: AT)
     assert ledger.depth(1 << 20).rows == 3
-    positions = [stored.position for stored in ledger.read(Lane.PRODUCTION, 0, 100).rows]
+    positions = [stored.position for stored in ledger.lookup.read(Lane.PRODUCTION, 0, 100).rows]
     ledger.acknowledge(positions[1::3])
     ledger.count()
     ledger.store(())
