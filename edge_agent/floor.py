@@ -8,6 +8,7 @@ lives here too for the same reason.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,16 +16,18 @@ from typing import Any
 from buffer.outbox import Lane, Message, Outbox, Span, Stored
 from config.model import Config
 from drivers.base import Batch, Reading
-from edge_agent.clock import Clock, Instant
+from edge_agent.clock import SECOND, Clock, Instant
 from edge_agent.commands.envelope import Command
 from edge_agent.delivery import plain
 from edge_agent.delivery.retained import Retained
 from edge_agent.due import DueTimes
 from edge_agent.events.codec import agent_encoder, machine_encoder
 from edge_agent.events.topics import AGENT_STREAM
-from edge_agent.events.types import Data, DataLoss, Event
+from edge_agent.events.types import AgentWarning, Data, DataLoss, Event
 from edge_agent.machine.contracts import NO_ROWS, Machine, Outcome, State, Timing
 from edge_agent.machine.tag_table import tag_table
+
+log = logging.getLogger(__name__)
 
 Observer = Callable[[Sequence[Message]], None]
 """Called with messages once they are committed."""
@@ -33,6 +36,7 @@ Watcher = Callable[[Batch, Instant], None]
 
 STORED_AT = "stored_at"
 """Row of state: the time of the last `store` (UTC µs)."""
+_TELL_AGAIN = 60 * SECOND
 _AT_ONCE = 200
 """Machines whose states are stored in one commit: a plant of thousands must not hold up the scans."""
 
@@ -70,6 +74,9 @@ class Floor:
         self._positions: dict[str, str] = {}
         """Device → up to where its ring was fed."""
         self._stretch = 1
+        self._failed: dict[str, int] = {}
+        """Machine → when it was said that it fails, monotonic µs."""
+        self._troubles: list[AgentWarning] = []
         self._due = DueTimes()
         self._by_device = _by_device(self.machines.values())
 
@@ -155,7 +162,8 @@ class Floor:
         if batch.entries is not None:
             self._positions[batch.device] = batch.entries.position
             rows[_ring(batch.device)] = batch.entries.position.encode()
-        await self._commit([(m, m.step(self._states[m.name], batch, now)) for m in machines], now, rows)
+        must = batch.entries is not None or batch.recalled is not None
+        await self._commit(self._each(machines, lambda m, s, at: m.step(s, batch, at), now, must=must), now, rows)
 
     def position(self, device: str) -> str | None:
         """Up to where the device's ring was fed; empty if that never was."""
@@ -191,7 +199,37 @@ class Floor:
                     pass
                 continue
             due = [self.machines[name] for name in self._due.take(now.mono)]
-            await self._commit([(m, m.tick(self._states[m.name], now)) for m in due], now)
+            await self._commit(self._each(due, lambda m, s, at: m.tick(s, at), now), now)
+
+    def _each(
+        self,
+        machines: Iterable[Machine],
+        act: Callable[[Machine, State, Instant], Outcome],
+        now: Instant,
+        *,
+        must: bool = False,
+    ) -> Iterator[tuple[Machine, Outcome]]:
+        """What each machine makes of it. One that fails stays as it was until its next reading, for it must not stop
+        the others. `must`: what it is given comes only once, so that is raised instead."""
+        for machine in machines:
+            try:
+                outcome = act(machine, self._states[machine.name], now)
+            except Exception as error:  # a bug of ours that the readings of one machine bring out
+                if must:
+                    raise
+                self._note_failure(machine.name, error, now)
+                continue
+            yield machine, outcome
+
+    def _note_failure(self, machine: str, error: Exception, now: Instant) -> None:
+        """Say so, once a minute for each machine."""
+        last = self._failed.get(machine)
+        if last is None or now.mono - last >= _TELL_AGAIN:
+            self._failed[machine] = now.mono
+            text = f"{machine}: nothing is made of what is read: {error!r}. This is a bug in edge-agent, report it."
+            log.exception("%s", text)
+            subject = self._encoders[machine].place.subject
+            self._troubles.append(AgentWarning(code="machine_failed", text=text, subject=subject))
 
     async def command(self, machine: str, command: Command) -> None:
         """Let a machine answer a command of the MOM; returns when the answer and what it did are committed."""
@@ -285,6 +323,8 @@ class Floor:
                 states[_key(name)] = machine.dump(outcome.state)
             for row, content in outcome.rows.items():
                 states[_key(name, row)] = content
+        messages += [self._agent_message(warning, now, None) for warning in self._troubles]
+        self._troubles.clear()
         if not messages and not states:
             return
         snapshots = [self._counters(machine, now) for machine in counted]

@@ -31,7 +31,7 @@ from edge_agent.machine.parts import (
     Wiring,
 )
 
-_GS1: Final = re.compile(r"\((\d{2,4})\)([^(]+)")
+_GS1: Final = re.compile(r"\(([0-9]{2,4})\)([^(]+)")
 _MEANING: Final[Mapping[str, str]] = {"01": "material", "02": "material", "10": "lot", "21": "serial"}
 _QUANTITY: Final = frozenset({"30", "37"})
 _OUTPUT: Final = frozenset({"produced", "packed_into", "relabelled"})
@@ -191,7 +191,7 @@ def _material(options: GenealogyOptions, said: str, ctx: Ctx | None, *, comes_ou
         for code, value in parts:
             if code in _MEANING:
                 found[_MEANING[code]] = value
-            elif code in _QUANTITY and value.isdigit():
+            elif code in _QUANTITY and value.isascii() and value.isdigit():
                 found["qty"] = int(value)
     if not found.keys() & set(_MEANING.values()):
         found[options.identifies or ("serial" if comes_out else "lot")] = said

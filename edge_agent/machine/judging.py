@@ -5,6 +5,7 @@ missing or BAD and ranks above the winner makes the verdict None: nothing is dec
 Without evidence nothing is running (I5): a counter that has not advanced since it was seen again proves nothing.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -20,6 +21,7 @@ from edge_agent.machine.plan import Plan
 from edge_agent.machine.state import Evidence, Verdict, View
 from edge_agent.machine.times import at_mono
 
+_WHOLE: Final = re.compile(r"-?[0-9]{1,20}")
 _NEEDS_A_WAIT: Final = frozenset({State.STARVED, State.BLOCKED})
 _FIXED: Final = frozenset({State.UNKNOWN, State.OFF})
 """No mode changes these."""
@@ -113,7 +115,7 @@ def _meaning(table: Table, value: Value) -> str | None:
     if key is None or isinstance(key, float):
         return None
     found = table.meaning.get(key)
-    if found is None and isinstance(key, str) and key.strip("-").isdigit():
+    if found is None and isinstance(key, str) and _WHOLE.fullmatch(key):
         found = table.meaning.get(int(key))
     return found
 

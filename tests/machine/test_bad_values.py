@@ -7,7 +7,7 @@ import pytest
 from drivers.base import Batch, Quality, Reading
 from drivers.modbus.encoding import Encoding, conversion
 from edge_agent.clock import SECOND, Instant
-from tests.machine.stories import START, config, machine
+from tests.machine.stories import START, config, machine, story
 
 TAGS = {
     "status": "int16",
@@ -105,3 +105,17 @@ def test_a_binary_coded_digit_above_nine_is_bad_before_a_machine_sees_it(kind, w
     assert convert is not None
     with pytest.raises(ValueError, match="not a BCD number"):
         convert([word])
+
+
+@pytest.mark.parametrize("text", ["0-", "--2", "²", "2-", "-", "1" * 5000])
+def test_a_text_that_is_almost_a_number_is_a_value_without_a_mapping(text: str) -> None:
+    made = config({"state": {"from": "word", "map": {1: "idle", 2: "running"}}}, {"word": "string"})
+    events = story(made, [{"at": "0s", "word": "2"}, {"at": "5s", "word": text}], 10)
+    assert [event["state"] for event in events if event["type"] == "state.changed"] == ["running", "unknown"]
+
+
+def test_a_barcode_with_a_quantity_that_is_no_number_is_read_without_it() -> None:
+    machine_ = {"genealogy": [{"read": "word", "relation": "consumed_into"}]}
+    given = [{"at": "0s", "word": ""}, {"at": "5s", "word": "(10)L1(30)²"}]
+    (link,) = story(config(machine_, {"word": "string"}), given, 10, "genealogy")
+    assert (link["inputs"][0].lot, link["inputs"][0].qty) == ("L1", None)
