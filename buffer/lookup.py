@@ -143,6 +143,9 @@ class Lookup:
         value: bytes = row[0]
         return value
 
+    def states(self, keys: Iterable[str]) -> Mapping[str, bytes]:
+        return {key: value for key in keys if (value := self.state(key)) is not None}
+
     def oldest_at(self, lane: Lane) -> int | None:
         """When the oldest waiting message of a lane was recorded, UTC µs; None if none waits."""
         query = "SELECT position FROM pending WHERE lane = ? ORDER BY position LIMIT ?"

@@ -132,6 +132,9 @@ class MemoryOutbox:
     async def load_state(self, key: str) -> bytes | None:
         return self._states.get(key)
 
+    async def load_states(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        return {key: self._states[key] for key in keys if key in self._states}
+
     async def last_numbers(self) -> Mapping[str, int]:
         return {stream: last for (stream, epoch), last in self._last.items() if epoch == self._epoch}
 

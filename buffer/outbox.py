@@ -150,6 +150,9 @@ class Outbox(Protocol):
 
     async def load_state(self, key: str) -> bytes | None: ...
 
+    async def load_states(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        """Those of them that there are: thousands of machines start with one question, not with one each."""
+
     async def last_numbers(self) -> Mapping[str, int]:
         """Highest number of each stream of this epoch that is stored or was."""
 

@@ -164,6 +164,9 @@ class SqliteOutbox:
     async def load_state(self, key: str) -> bytes | None:
         return await self._ask(lambda keeper: keeper.ledger.lookup.state(key))
 
+    async def load_states(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        return await self._ask(lambda keeper: keeper.ledger.lookup.states(keys))
+
     async def last_numbers(self) -> Mapping[str, int]:
         return await self._ask(lambda keeper: keeper.ledger.last_numbers())
 

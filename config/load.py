@@ -273,6 +273,8 @@ def digest(config: Config, base_dir: FilePath) -> str:
 
 def dumped(value: Any) -> Any:
     """A configuration as plain data. pydantic's own dump would first build a serializer for every model."""
+    if value is None or isinstance(value, str | int | float):
+        return value
     if isinstance(value, Options):
         fields = type(value).model_fields
         return {field.alias or name: dumped(getattr(value, name)) for name, field in fields.items()}

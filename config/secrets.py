@@ -51,6 +51,8 @@ def _found(secret: Secret | str, base_dir: Path, environ: Mapping[str, str]) -> 
 
 def masked(data: Any) -> Any:
     """Plain data for a person's eyes: every secret is `***`."""
+    if isinstance(data, str | int | float):
+        return data
     if isinstance(data, Mapping):
         return {
             key: MASK if is_secret(key) and isinstance(value, str | int | float) else masked(value)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +39,7 @@ class Span(NamedTuple):
 TOP = Span(1, 1, 1, 1)
 
 
+@lru_cache(1024)
 def is_secret(key: object) -> bool:
     """Whether the value of a key of this name must never be shown."""
     return isinstance(key, str) and _SECRET_KEY_ALONE.fullmatch(key) is not None

@@ -86,15 +86,12 @@ class Floor:
         self._given = self.last_seq.get(AGENT_STREAM, 0)
         await self._retained.load(self._outbox, [encoder.place for encoder in self._encoders.values()])
         await self._find_positions(self._config)
-        stored = {name: await self._outbox.load_state(_key(name)) for name in self.machines}
-        rows = {name: await self._rows(machine) for name, machine in self.machines.items()}
+        stored = await self._stored(self.machines.values())
         await self.record(*first)
         now = self._clock.now()
         outcomes = []
         for name, machine in self.machines.items():
-            state = stored[name]
-            outcome = machine.initial(now) if state is None else machine.restore(state, now, rows[name])
-            outcomes.append((machine, outcome))
+            outcomes.append((machine, _begun(machine, *stored[name], now)))
         await self._commit(outcomes, now)
         for dictionary in self._dictionaries:
             self._retained.put(dictionary)
@@ -112,8 +109,7 @@ class Floor:
         """
         new = [machine for machine in machines if machine.name not in self.machines]
         await self._find_positions(config)
-        stored = {machine.name: await self._outbox.load_state(_key(machine.name)) for machine in new}
-        rows = {machine.name: await self._rows(machine) for machine in new}
+        stored = await self._stored(new)
         encoders = {m.name: machine_encoder(config, m.name, self._outbox.epoch) for m in machines}
         await self._retained.load(self._outbox, [encoders[machine.name].place for machine in new])
         latest = newest()
@@ -124,11 +120,7 @@ class Floor:
             for machine in machines
             if (former := self.machines.get(machine.name)) is not None and former is not machine
         ]
-        begun = []
-        for machine in new:
-            state = stored[machine.name]
-            outcome = machine.initial(now) if state is None else machine.restore(state, now, rows[machine.name])
-            begun.append((machine, outcome))
+        begun = [(machine, _begun(machine, *stored[machine.name], now)) for machine in new]
         for machine, _ in (*going_on, *begun):
             self._encoders[machine.name] = encoders[machine.name]
         for dictionary in self._tags_of(config, [machine.name for machine, _ in (*going_on, *begun)]):
@@ -148,9 +140,15 @@ class Floor:
             for name, encoder in encoders.items()
         ]
 
-    async def _rows(self, machine: Machine) -> Mapping[str, bytes]:
-        found = {row: await self._outbox.load_state(_key(machine.name, row)) for row in machine.rows}
-        return {row: content for row, content in found.items() if content is not None}
+    async def _stored(self, machines: Iterable[Machine]) -> dict[str, tuple[bytes | None, Mapping[str, bytes]]]:
+        """Each machine's state and rows, as they were stored last."""
+        keys = {machine.name: {row: _key(machine.name, row) for row in machine.rows} for machine in machines}
+        wanted = [*map(_key, keys), *(key for rows in keys.values() for key in rows.values())]
+        found = await self._outbox.load_states(wanted)
+        return {
+            name: (found.get(_key(name)), {row: found[key] for row, key in rows.items() if key in found})
+            for name, rows in keys.items()
+        }
 
     async def feed(self, batch: Batch) -> None:
         """Step the machines that the batch concerns; returns when it is committed. Nothing to keep, no commit."""
@@ -170,10 +168,9 @@ class Floor:
         return self._positions.get(device, "")
 
     async def _find_positions(self, config: Config) -> None:
-        for device in config.devices:
-            if device not in self._positions:
-                stored = await self._outbox.load_state(_ring(device))
-                self._positions[device] = "" if stored is None else stored.decode()
+        new = {device: _ring(device) for device in config.devices if device not in self._positions}
+        found = await self._outbox.load_states(list(new.values()))
+        self._positions.update((device, found.get(key, b"").decode()) for device, key in new.items())
 
     def using(self, device: str) -> list[str]:
         """Names of the machines that use tags of the device."""
@@ -374,6 +371,10 @@ class Floor:
 def _doubted(event: Event) -> Event:
     detail = (*(event.data.quality_detail or ()), "clock_unsynced")
     return replace(event, data=replace(event.data, quality_detail=detail))
+
+
+def _begun(machine: Machine, stored: bytes | None, rows: Mapping[str, bytes], now: Instant) -> Outcome:
+    return machine.initial(now) if stored is None else machine.restore(stored, now, rows)
 
 
 def _by_device(machines: Iterable[Machine]) -> dict[str, list[Machine]]:

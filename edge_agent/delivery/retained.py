@@ -37,12 +37,9 @@ class Retained:
 
     async def load(self, outbox: Outbox, places: Iterable[Place]) -> None:
         """Take up what `keep` stored before the last stop."""
-        for place in places:
-            for what in _KINDS:
-                topic = place.current(what)
-                body = await outbox.load_state(_key(topic))
-                if body is not None:
-                    self.put(_from_body(topic, body))
+        topics = {_key(topic): topic for place in places for what in _KINDS for topic in [place.current(what)]}
+        for key, body in (await outbox.load_states(list(topics))).items():
+            self.put(_from_body(topics[key], body))
 
     def keep(self, messages: Sequence[Message]) -> Mapping[str, bytes]:
         """Rows of state to commit together with these messages."""

@@ -169,6 +169,7 @@ async def test_states_are_read_back_and_the_last_one_counts(outbox: Outbox) -> N
     await outbox.append([message(outbox.epoch, 1)], states={"press07": b"three"})
     assert await outbox.load_state("press07") == b"three"
     assert await outbox.load_state("saw2") == b"two"
+    assert await outbox.load_states(["saw2", "never", "press07"]) == {"saw2": b"two", "press07": b"three"}
 
 
 async def test_a_number_that_does_not_follow_is_refused_and_its_states_with_it(outbox: Outbox) -> None:

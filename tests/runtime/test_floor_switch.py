@@ -1,6 +1,6 @@
 """The moment at which the floor goes on under another configuration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from buffer.memory import MemoryOutbox
 from buffer.outbox import Message
@@ -19,11 +19,11 @@ class Meanwhile(MemoryOutbox):
     floor: Floor
     batch: Batch | None = None
 
-    async def load_state(self, key: str) -> bytes | None:
+    async def load_states(self, keys: Sequence[str]) -> Mapping[str, bytes]:
         batch, self.batch = self.batch, None
         if batch is not None:
             await self.floor.feed(batch)
-        return await super().load_state(key)
+        return await super().load_states(keys)
 
 
 def reading(**values: int) -> list[Reading]:
