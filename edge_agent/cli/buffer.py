@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from sqlite3 import Error as SqliteError
 from typing import Annotated, Any
 
 import typer
@@ -114,6 +113,8 @@ def register(app: typer.Typer) -> None:
         force: Force = False,
     ) -> None:
         """Copy messages into a file: JSON Lines of events, or a SQLite database with a table of them."""
+        from sqlite3 import Error as SqliteError
+
         if target.exists() and not force:
             raise Stop(ExitCode.WILL_NOT_OVERWRITE, f"{target} exists", hints=["--force writes over it"])
         ask, _ = asking(load(ui, file))
