@@ -378,7 +378,8 @@ async def _peer(*command: str) -> AsyncIterator[int]:
     assert process.stdout is not None
     try:
         async with asyncio.timeout(20):
-            yield json.loads(await process.stdout.readline())["port"]
+            port = json.loads(await process.stdout.readline())["port"]
+        yield port
     finally:
         process.stdin.close()
         await process.wait()

@@ -57,7 +57,10 @@ def translate(name: str, device: ModbusDevice, error: Exception, answered: Colle
             text = f"{where} closed the connection. Does the device allow another connection, and this unit?"
             return ConnectionLost(text, code="C502", reason="session_lost", native=native)
         case Unfit():
-            text = f"An answer of {where} does not fit the question: {error}. It is asked anew."
+            text = (
+                f"An answer of {where} does not fit the question: {error}. "
+                "Does a Modbus device answer there, and is it tcp:// or rtu+tcp://?"
+            )
             return ConnectionLost(text, code="C502", reason="exception", native=native)
         case ConnectionRefusedError():
             text = f"Cannot connect to {where}: nothing listens there. Is the Modbus server enabled on the PLC?"

@@ -122,7 +122,8 @@ def _told(table: Table, parts: Sequence[Part]) -> Iterator[Entry]:
 
 def _range(table: Table, start: int, end: int, word: str) -> Entry:
     name = f"{start}" if end == start + 1 else f"{start}-{end - 1}"
-    return Entry(name, f"{table.word}/{name}", f"{table.word}/{start}", branch=False, note=word)
+    note = word if end > start + 1 else word.removeprefix("all ")
+    return Entry(name, f"{table.word}/{name}", f"{table.word}/{start}", branch=False, note=note)
 
 
 def _single(table: Table, at: int, value: int) -> Entry:

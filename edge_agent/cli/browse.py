@@ -139,20 +139,26 @@ def _name(entry: Mapping[str, Any]) -> str:
     return str(entry["path"]).replace("/", "_") if name.isdigit() else name
 
 
+_LONGEST = 32
+"""Characters of a value, as many as a date and time has; what is longer juts out."""
+
+
 def tree(ui: Ui, found: list[dict[str, Any]]) -> Iterator[str]:
-    """Lines: name, value, quality, what it is."""
+    """Lines: name, value, quality, what it is. A `/` is behind what has no value and may have something below it."""
     from edge_agent.cli.tail import quality_text, value_text
     from edge_agent.cli.words import ago
 
     wide = max((2 * entry["level"] + len(entry["name"]) + 1 for entry in found), default=0)
+    long = max((len(value_text(entry)) for entry in found if entry["quality"] is not None), default=0)
+    long = min(max(long, 8), _LONGEST)
     for entry in found:
-        name = "  " * entry["level"] + entry["name"] + ("/" if entry["branch"] else "")
+        name = "  " * entry["level"] + entry["name"] + ("/" if entry["branch"] and entry["quality"] is None else "")
         if entry["quality"] is None:
             yield f"{name:<{wide}}  {entry['note']}".rstrip()
             continue
         age = ago(entry["age_s"]) if entry["source_at"] else ""
         quality = quality_text(entry)
-        line = f"{name:<{wide}}  {value_text(entry):<14}  {quality:<9}  {entry['note']:<8}  {age}".rstrip()
+        line = f"{name:<{wide}}  {value_text(entry):<{long}}  {quality:<9}  {entry['note']:<8}  {age}".rstrip()
         colour = {"GOOD": "green", "UNCERTAIN": "yellow"}.get(entry["quality"], "red")
         yield line.replace(f" {quality}", f" {ui.paint(quality, colour)}", 1)
 

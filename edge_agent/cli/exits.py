@@ -118,6 +118,8 @@ def _of_system(error: OSError) -> Stop:
     said = f"{where}{error.strerror or error}"
     if isinstance(error, PermissionError):
         return Stop(ExitCode.NO_PERMISSION, said, hints=["run it as the user that owns the file"])
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return Stop(ExitCode.USAGE, said, hints=["is the folder there?"])
     if isinstance(error, FileExistsError):
         return Stop(
             ExitCode.WILL_NOT_OVERWRITE, f"{error.filename} exists already", hints=["another name, or --force"]

@@ -116,6 +116,9 @@ def register(app: typer.Typer) -> None:
             ui.result({"ok": True, "file": str(target), **said})
             return
         ui.result(f"{target} is written" + (f", with {said['tags']} tags" if said else ""))
+        if not said and (opcua or modbus):
+            better = "leave --offline out" if opcua else "begin with --from LIST or --below holding/0-99"
+            ui.note(f"   the device was not asked and the tags are examples: write its own, or {better}")
         named = "" if target == Path("edge-agent.yaml") else f" {target}"
         ui.note(f"   check it:  edge-agent check{named}\n   try it:    edge-agent once{named}")
         ui.note(f"   run it:    edge-agent run{named}")

@@ -99,6 +99,10 @@ def find(loaded: "Loaded", tags: list[str]) -> dict[str, list[str]]:
             continue
         if having:
             raise Stop(ExitCode.USAGE, f"{tag!r} is a tag of {', '.join(having)}", hints=[f"write {having[0]}/{tag}"])
+        if device in devices:
+            its = devices[device].tags
+            hint = did_you_mean(tag, its) or f"it has {', '.join(list(its)[:12]) or 'none'}"
+            raise Stop(ExitCode.USAGE, f"{device} has no tag {tag!r}", hints=[hint])
         known = {*devices, *(one for options in devices.values() for one in options.tags)}
         known |= {f"{name}/{one}" for name, options in devices.items() for one in options.tags}
         hint = did_you_mean(text, known) or "edge-agent browse DEVICE shows what there is"

@@ -98,8 +98,6 @@ def _opened(path: Path, force: bool) -> IO[str]:
         return open(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="")
     try:
         return path.open("w" if force else "x", encoding="utf-8", newline="")
-    except FileNotFoundError:
-        raise Stop(ExitCode.USAGE, f"there is no folder {path.parent}") from None
     except FileExistsError:
         raise Stop(
             ExitCode.WILL_NOT_OVERWRITE, f"{path} exists", hints=["name another file, or overwrite it with --force"]

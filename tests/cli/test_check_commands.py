@@ -80,6 +80,12 @@ def test_the_first_configuration_is_right_and_its_test_passes(edge_agent: Run, a
     assert done.exit_code == 0, done.stdout
 
 
+def test_a_first_configuration_with_examples_says_that_they_are_examples(edge_agent: Run) -> None:
+    assert "the tags are examples" in edge_agent("init", "--modbus", "10.20.1.31").stderr
+    assert "leave --offline out" in edge_agent("init", "--force", "--opcua", "plc-7", "--offline").stderr
+    assert "examples" not in edge_agent("init", "--force").stderr
+
+
 def test_init_does_not_overwrite(edge_agent: Run, tmp_path: Path) -> None:
     (tmp_path / "edge-agent.yaml").write_text("precious")
     done = edge_agent("init")
@@ -221,7 +227,9 @@ def test_replay_and_record_take_the_usual_configuration_where_none_is_named(
     named = edge_agent("replay", str(configuration), "s.csv")
     assert (named.exit_code, edge_agent("replay", "s.csv").stdout) == (0, named.stdout)
     assert edge_agent("replay", "a", "b", "c").exit_code == ExitCode.USAGE
-    assert "there is no folder" in edge_agent("record", "nowhere/x.csv").stderr
+    for command in (["record"], ["tags", "export"], ["browse", "press-1", "--save"], ["backup"]):
+        done = edge_agent(*command, "nowhere/x.csv")
+        assert (done.exit_code, "is the folder there?" in done.stderr) == (ExitCode.USAGE, True), done.stderr
 
 
 def test_replay_takes_its_start_from_recorded_times(edge_agent: Run, configuration: Path, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_a_tree_is_browsed_filtered_and_written_as_tags(edge_agent: Run, configu
     ("arguments", "said"),
     [
         (["read", "totl"], "did you mean"),
-        (["read", "press-1/nix"], "has no tag 'press-1/nix'"),
+        (["read", "press-1/nix"], "press-1 has no tag 'nix'"),
         (["browse", "press-2"], "did you mean 'press-1'?"),
         (["browse", "press-1", "Axes/1"], "its tags and nothing below"),
         (["browse", "http://10.0.0.1"], "tcp://HOST:502"),
