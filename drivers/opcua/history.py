@@ -116,7 +116,7 @@ class History:
         return end
 
     def _readings(self, tag: str, items: Iterable[binary.Item], end: Micros) -> Iterable[Reading]:
-        values = self._wanted.values[tag]
+        values = self._wanted.values[tag].anew()  # what comes afterwards is news, however near it is
         for item in items:
             at = micros(item[4])
             if at is not None and at <= end:

@@ -8,6 +8,7 @@ XML, Guid and DateTime. NaN and infinity are BAD, and arrays and structures of w
 
 import math
 import uuid
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -135,6 +136,12 @@ class TagValues:
     def structured(self) -> bool:
         """Whether the layout of a structure is needed."""
         return any(isinstance(step, str) for step in self._way)
+
+    def anew(self) -> "TagValues":
+        """The same, with no value seen yet."""
+        other = copy(self)
+        other._last = None
+        return other
 
     def read(self, item: binary.Item) -> Reading | None:
         """The item as a reading; None if it is inside the deadband."""

@@ -1,5 +1,6 @@
 """What a server recorded itself, against node-opcua with nodes that keep their values."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,22 @@ async def test_a_server_may_give_the_history_of_one_node_at_a_time(press: NodeOp
     finally:
         await opened.close()
         await press.tell("limit", history=0)
+
+
+async def test_a_tag_with_a_dead_band_is_read_after_its_history_was_told(press: NodeOpcua) -> None:
+    since = await run_for_a_while(press, 10)
+    node = {"node": "nsu=urn:acme:press;s=Total", "type": "uint16", "deadband": 5}
+    opened = await connected(device(press, tags={"Total": node}))
+    try:
+        told = await opened.recall(since)
+        assert told is not None
+        assert len(told.readings) > 0
+        async with asyncio.timeout(30):
+            while not (found := (await opened.read()).readings):
+                pass
+        assert [(reading.tag, reading.value) for reading in found] == [("Total", 9)]
+    finally:
+        await opened.close()
 
 
 async def test_a_server_that_was_started_in_between_tells_nothing_of_before(press: NodeOpcua) -> None:
