@@ -6,8 +6,9 @@ that the broker is gone or back, and warns of devices that have begun to skip sc
 
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from buffer.outbox import Damaged, Outbox
 from edge_agent.clock import SECOND, Clock, Instant
@@ -35,6 +36,11 @@ CLOCK_JUMPED = "S703"
 JUMP = 1 * SECOND
 """Wall and monotonic time may part by so much (µs) before it is a jump (event model §3.6)."""
 
+STREAMS: Final = 500
+"""Streams that one heartbeat names, or a plant of thousands would need more than 64 KiB; the next one goes on."""
+WORST: Final = 100
+"""Devices or machines that one heartbeat names for the same trouble."""
+
 _REASONS: Final = {
     "B601": "auth",
     "B602": "auth",
@@ -61,6 +67,7 @@ class Heartbeat:
         self._began = clock.now()
         self._apart = _apart(self._began)
         self._adjusted = 0
+        self._named = 0
         self._behind: frozenset[str] = frozenset()
         self._online: bool | None = None
 
@@ -141,17 +148,32 @@ class Heartbeat:
                 "oldest_unsent_s": round(oldest / SECOND, 3),
                 "fill": round(depth.fill, 6),
             },
-            last_seq=dict(self._floor.last_seq),
+            last_seq=self._numbers(),
             clock={"source": "system"} if synced is None else {"source": "system", "synced": synced},
             disk_free=shutil.disk_usage(self._disk).free,
             config_hash=self._running.config_hash,
             version=self._running.version,
             clock_adjusted_total_s=self._adjusted / SECOND,
-            missed_scans={name: device.missed for name, device in self._health.devices.items() if device.missed}
-            or None,
-            late_dropped={name: one.dropped for name, one in timing.items() if one.dropped} or None,
-            skew_ms={device: round(skew / 1000, 3) for device, skew in skews.items()} or None,
+            missed_scans=_worst({name: device.missed for name, device in self._health.devices.items()}),
+            late_dropped=_worst({name: one.dropped for name, one in timing.items()}),
+            skew_ms=_worst({device: round(skew / 1000, 3) for device, skew in skews.items()}),
         )
+
+    def _numbers(self) -> dict[str, int]:
+        """The last numbers of the streams, of `STREAMS` after those of the heartbeat before."""
+        known = list(self._floor.last_seq.items())
+        begin = self._named if self._named < len(known) else 0
+        self._named = begin + STREAMS
+        return dict(known[begin : self._named])
+
+
+_N = TypeVar("_N", int, float)
+
+
+def _worst(found: Mapping[str, _N]) -> Mapping[str, _N] | None:
+    """The largest of those that are not 0; None if all are."""
+    named = sorted(found, key=lambda name: -abs(found[name]))[:WORST]
+    return {name: found[name] for name in named if found[name]} or None
 
 
 def jumped(offset: int) -> str:

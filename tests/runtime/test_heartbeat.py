@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from edge_agent.delivery.publisher import NotConnected
 from edge_agent.delivery.retained import Retained
 from edge_agent.floor import Floor
 from edge_agent.health import BrokerHealth, Health
-from edge_agent.heartbeat import Heartbeat
+from edge_agent.heartbeat import STREAMS, Heartbeat
 from edge_agent.machine.machine import Machine
 from edge_agent.running import Running
 from tests.machine.stories import START
@@ -61,9 +61,14 @@ class Hand:
 
 
 async def beats(
-    folder: Path, sleeps: int, happens: Callable[[int, BrokerHealth], None], readings: Sequence[Reading] = ()
+    folder: Path,
+    sleeps: int,
+    happens: Callable[[int, BrokerHealth], None],
+    readings: Sequence[Reading] = (),
+    streams: Mapping[str, int] | None = None,
 ) -> list[dict[str, Any]]:
-    """The agent's own events over so many beats of 5 s; `happens` is called in each, with how many are left."""
+    """The agent's own events over so many beats of 5 s; `happens` is called in each, with how many are left.
+    `streams`: further ones, with their last numbers."""
     file = folder / "edge-agent.yaml"
     file.write_text(_CONFIG)
     loaded, clock, messages = load(file, Drivers().options()), Hand(sleeps), list[Message]()
@@ -73,6 +78,7 @@ async def beats(
     floor = Floor(loaded.config, machines, outbox, Retained(), clock)
     floor.observers.append(messages.extend)
     await floor.open()
+    floor.last_seq.update(streams or {})
     for reading in readings:
         clock.at += SECOND
         await floor.feed(Batch("press-1", [reading]))
@@ -138,3 +144,12 @@ async def test_the_heartbeat_tells_clocks_that_are_wrong_and_samples_that_came_l
     assert "skew_ms" not in in_time["data"]
     assert wrong["data"]["skew_ms"] == {"press-1": 3_601_000}
     assert "late_dropped" not in wrong["data"]
+
+
+async def test_heartbeats_of_a_large_plant_stay_small_and_name_every_stream_in_turn(tmp_path: Path) -> None:
+    streams = {f"a-machine-with-quite-a-long-name-{number:04d}.p": 10**9 for number in range(3 * STREAMS)}
+
+    told = await beats(tmp_path, 24, lambda *_: None, streams=streams)
+
+    assert max(len(json.dumps(event)) for event in told) < 65_536
+    assert {name for event in told for name in event["data"]["last_seq"]} >= streams.keys()

@@ -69,6 +69,9 @@ class AgentStopped(Data):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentHeartbeat(Data):
+    """Of many streams each heartbeat names some in `last_seq`, and the next one the next; of what goes wrong at many
+    devices or machines the worst are named."""
+
     TYPE: ClassVar[str] = "agent.heartbeat"
     uptime_s: float
     buffer: Mapping[str, int | float]
