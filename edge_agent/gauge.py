@@ -18,7 +18,7 @@ SILENT: Final = "S710"
 SILENT_AFTER: Final = 10.0
 """Seconds without an answer that are more than a busy disk."""
 LOOK_EVERY: Final = 5.0
-PATIENCE: Final = 2.0
+PATIENCE: Final = 1.0
 _UNKNOWN: Final = Depth(rows=0, bytes=0, oldest_at=None, dead=0, fill=0.0)
 
 

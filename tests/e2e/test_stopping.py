@@ -95,7 +95,7 @@ async def test_a_stop_commits_says_goodbye_and_ends(tmp_path: Path) -> None:
     assert (types[-1], clean) == ("agent.stopped", True)
 
 
-async def test_a_broker_that_swallows_everything_does_not_hold_a_stop(tmp_path: Path) -> None:
+async def a_broker_swallows_everything(tmp_path: Path) -> None:
     async with (
         mosquitto(tmp_path) as broker,
         bad_cable(broker.port) as cable,
@@ -112,7 +112,7 @@ async def test_a_broker_that_swallows_everything_does_not_hold_a_stop(tmp_path: 
     assert len(types) > confirmed
 
 
-async def test_a_device_that_hangs_in_connect_does_not_hold_a_stop(tmp_path: Path) -> None:
+async def a_device_hangs_in_connect(tmp_path: Path) -> None:
     with silent_port() as device:
         async with agent(configuration(tmp_path, free_port(), device)) as process:
             await process.until(lambda status: status["devices"]["press-1"]["batches"] > 1)
@@ -122,8 +122,8 @@ async def test_a_device_that_hangs_in_connect_does_not_hold_a_stop(tmp_path: Pat
     assert (types[-1], clean) == ("agent.stopped", True)
 
 
-@pytest.mark.needs("cc")
-async def test_a_disk_that_hangs_does_not_hold_a_stop_and_what_was_committed_is_there(tmp_path: Path) -> None:
+async def the_disk_hangs(tmp_path: Path) -> None:
+    """What was committed is there, and until the stop `status` answers from memory."""
     source, disk, hangs = tmp_path / "disk.c", tmp_path / "disk.so", tmp_path / "hangs"
     source.write_text(DISK)
     compile_ = [find_program("cc"), "-shared", "-fPIC", "-o", str(disk), str(source)]
@@ -140,6 +140,16 @@ async def test_a_disk_that_hangs_does_not_hold_a_stop_and_what_was_committed_is_
     types, clean = stored(tmp_path)
     assert types[0] == "agent.started"
     assert not clean
+
+
+@pytest.mark.needs("cc")
+async def test_whatever_hangs_does_not_hold_a_stop(tmp_path: Path) -> None:
+    """All at once, each with an agent of its own: a stop is mostly waiting."""
+    async with asyncio.TaskGroup() as group:
+        for hangs in (a_broker_swallows_everything, a_device_hangs_in_connect, the_disk_hangs):
+            folder = tmp_path / hangs.__name__
+            folder.mkdir()
+            group.create_task(hangs(folder), name=hangs.__name__)
 
 
 async def test_a_stop_during_the_start_ends_it_and_the_next_start_works(tmp_path: Path) -> None:
