@@ -132,7 +132,7 @@ async def test_lost_and_late_packets_a_black_hole_and_16_kbit_s_lose_no_event(tm
         await confirmed(process, 6)
         assert link.dropped > 0
         link.heal()
-        noticed, back = await swallowed(link, process, 0.2)
+        noticed, back = await swallowed(link, process, 1.0)
         link.rate = CREEPING
         await confirmed(process, 3)
         link.heal()
