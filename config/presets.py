@@ -15,10 +15,12 @@ _S = State
 
 
 class Preset(NamedTuple):
-    """`states`: value → state. `waits`: values in which the signals `starved` and `blocked` count; None: in all."""
+    """`states`: value → state. `waits`: values in which the signals `starved` and `blocked` count; None: in all.
+    `names`: what numbers are called in the vocabulary."""
 
     states: Mapping[int | str, State]
     waits: frozenset[int | str] | None = None
+    names: Mapping[int, str] = {}
 
 
 class Mode(StrEnum):
@@ -65,13 +67,16 @@ _TMC: Final = (
 def _packml(names: tuple[str, ...]) -> Preset:
     numbers: dict[int | str, State] = {number: _PACKML.get(name, _S.UNKNOWN) for number, name in enumerate(names)}
     waits = {number for number, name in enumerate(names) if name in _WAITS}
-    return Preset(numbers, frozenset(waits))
+    return Preset(numbers, frozenset(waits), dict(enumerate(names)))
 
 
 PRESETS: Final[Mapping[str, Preset]] = {
     "packml_tr88": _packml(_TR88),
     "packml_tmc": _packml(_TMC),
-    "machinery_item_state": Preset({0: _S.OFF, 1: _S.FAULT, 2: _S.IDLE, 3: _S.RUNNING}),
+    "machinery_item_state": Preset(
+        {0: _S.OFF, 1: _S.FAULT, 2: _S.IDLE, 3: _S.RUNNING},
+        names={0: "not_available", 1: "out_of_service", 2: "not_executing", 3: "executing"},
+    ),
     "mtconnect_execution": Preset(
         {
             "ACTIVE": _S.RUNNING,

@@ -143,7 +143,7 @@ class Deciding(Telling):
                 planned=self._is_planned(verdict.state, since, candidate),
                 prev_state=None if previous is None else str(previous.state),
                 prev_duration_s=None if previous is None else seconds(previous.since, since),
-                raw=None if verdict.raw is None else Raw(tag=verdict.raw.tag, value=verdict.raw.value),
+                raw=None if verdict.raw is None else Raw(**verdict.raw._asdict()),
                 rule=verdict.rule,
                 trigger=candidate.trigger,
                 debounced_s=debounced or None,

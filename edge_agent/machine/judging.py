@@ -90,7 +90,8 @@ def _mapped(plan: Plan, table: Table, view: View) -> Verdict | None:
     if held is None or held.stale is not None:
         return None
     state = _meaning(table, held.value)
-    raw = Evidence(plan.label(table.key), held.value)
+    number = _number(held.value, table.mask) if table.names else None
+    raw = Evidence(plan.label(table.key), held.value, table.names.get(number) if isinstance(number, int) else None)
     return Verdict(
         table.default if state is None else state,
         "enum",

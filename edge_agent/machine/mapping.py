@@ -16,12 +16,14 @@ _SILENCE: Final = 10 * SECOND
 
 
 class Table(NamedTuple):
-    """A tag that holds a state or mode: its values, their meaning, and the bits of it that count."""
+    """A tag that holds a state or mode: its values, their meaning, and the bits of it that count. `names`: what the
+    preset's vocabulary calls its numbers."""
 
     key: str
     mask: int | None
     meaning: Mapping[int | str, str]
     default: str
+    names: Mapping[int, str] = {}
 
 
 class Output(NamedTuple):
@@ -88,7 +90,11 @@ def mapping(
         )
     )
     lamps: dict[str, str] = {str(colour): key(ref) for colour, ref in state.lamps.items()}
-    table = None if state.source is None else Table(key(state.source), state.mask, state.states, state.default)
+    preset = PRESETS[state.preset] if state.preset is not None else None
+    table = None
+    if state.source is not None:
+        names = {} if preset is None else preset.names
+        table = Table(key(state.source), state.mask, state.states, state.default, names)
     mode = options.mode
     modes = None if mode is None else Table(key(mode.source), mode.mask, mode.modes, Mode.UNKNOWN)
     activity = state.activity
@@ -112,7 +118,7 @@ def mapping(
         state.states if state.preset == TOWER else {},
         rules,
         signals,
-        PRESETS[state.preset].waits if state.preset is not None else None,
+        None if preset is None else preset.waits,
         None if activity is None else Output(activity.counter, activity.timeout or None, cycle),
         Output(group, None, cycle) if watched and group is not None else None,
         options.activity_watchdog == "enforce",

@@ -32,10 +32,11 @@ GROUPS: Final[Mapping[str, str]] = {
 
 
 class Evidence(NamedTuple):
-    """The tag that decided, as read."""
+    """The tag that decided, as read. `text`: what the value is called, where the vocabulary of the tag is known."""
 
     tag: str
     value: Value
+    text: str | None = None
 
 
 class Verdict(NamedTuple):

@@ -90,6 +90,13 @@ def test_a_map_beside_a_preset_says_what_differs():
     assert states(made, given) == [("running", 0), ("blocked", 10)]
 
 
+def test_the_evidence_of_a_preset_has_the_name_of_the_number_in_its_vocabulary():
+    made = plc({"from": "status", "preset": "packml_tmc", "map": {99: "idle"}})
+    given = [{"at": f"{10 * index}s", "status": number, "total": 0} for index, number in enumerate((4, 9, 99))]
+    events = story(made, given, 40, "state")
+    assert [(one["raw"].value, one["raw"].text) for one in events] == [(4, "execute"), (9, "held"), (99, None)]
+
+
 def test_a_word_is_masked_before_it_is_mapped():
     made = plc({"from": "status", "mask": 0x0F0, "map": {2: "running", 8: "fault"}})
 
