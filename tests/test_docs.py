@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-from typer.testing import CliRunner
 
 from config import yaml12
 from config.errors import ConfigFaults
@@ -21,11 +20,11 @@ from config.schema import schema
 from config.source import Source
 from drivers.registry import Drivers
 from edge_agent.cli import reference
-from edge_agent.cli.app import app
 from edge_agent.cli.loading import read
 from edge_agent.commands.effects import EFFECTS
 from edge_agent.machine.expressions import names
 from tests.doc_pages import Block, blocks, commands, fits
+from tests.in_process import invoke
 
 LINK = re.compile(r"\]\(([^)#\s]+)")
 REGISTRIES = ("pypi" + ".org", "files.python" + "hosted", "registry." + "npmjs", "deb." + "debian")
@@ -175,7 +174,7 @@ def run(command: str, folder: Path) -> list[str]:
     program, *arguments = shlex.split(command.replace("/etc/", f"{folder}/etc/"))
     if program == "edge-agent" and not {"|", ">", "&&"} & {*arguments}:
         with contextlib.chdir(folder):
-            done = CliRunner(env={"TZ": "UTC", "COLUMNS": "80"}).invoke(app, arguments)
+            done = invoke(*arguments, env={"TZ": "UTC", "COLUMNS": "80"})
         return done.output.replace(f"{folder}/etc/", "/etc/").splitlines()
     done = subprocess.run(
         command, shell=True, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

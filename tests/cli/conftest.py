@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from edge_agent.cli.app import app
+from tests.in_process import invoke
 
 PROGRAM = [sys.executable, "-m", "edge_agent"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +42,7 @@ def edge_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("EDGE_AGENT_")]:
         monkeypatch.delenv(name)
-    return lambda *arguments, **options: CliRunner().invoke(app, list(arguments), **options)
+    return invoke
 
 
 @pytest.fixture

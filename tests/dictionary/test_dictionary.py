@@ -7,14 +7,13 @@ from dataclasses import fields as dataclass_fields
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from edge_agent.cli.app import app
 from edge_agent.cli.exits import ExitCode
 from edge_agent.dictionary.entry import COLUMNS
 from edge_agent.dictionary.fields import fields
 from edge_agent.events import types
 from edge_agent.events.types import Data
+from tests.in_process import invoke
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "config" / "examples").glob("*.yaml"))
 
@@ -56,7 +55,7 @@ machines:
 def export(tmp_path, second, *more):
     file = tmp_path / "two.yaml"
     file.write_text(TWO.format(second=second), encoding="utf-8")
-    return CliRunner().invoke(app, ["dict", "export", str(file), *more])
+    return invoke("dict", "export", str(file), *more)
 
 
 def table(done, delimiter=","):
@@ -148,7 +147,7 @@ def test_a_delimiter_is_one_character(tmp_path):
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
 def test_in_no_example_a_code_means_two_things(file):
-    done = CliRunner().invoke(app, ["dict", "export", str(file), "-o", "json"])
+    done = invoke("dict", "export", str(file), "-o", "json")
     assert done.exit_code == 0, done.stderr
 
 
