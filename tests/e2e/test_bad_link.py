@@ -127,12 +127,12 @@ async def all_there(folder: Path, process: AgentProcess, sink: Sink) -> Ledger:
 
 
 async def test_lost_and_late_packets_a_black_hole_and_16_kbit_s_lose_no_event(tmp_path: Path) -> None:
-    async with plant(tmp_path, "timeout: 1s, keepalive: 3s") as (link, process, sink):
+    async with plant(tmp_path, "timeout: 2s, keepalive: 3s") as (link, process, sink):
         link.loss, link.delay = 0.1, 0.05
         await confirmed(process, 6)
         assert link.dropped > 0
         link.heal()
-        noticed, back = await swallowed(link, process, 1.0)
+        noticed, back = await swallowed(link, process, 0.2)
         link.rate = CREEPING
         await confirmed(process, 3)
         link.heal()
