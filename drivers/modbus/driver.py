@@ -47,6 +47,8 @@ class _Scan:
 
     def join(self, parts: list[Sequence[Reading]]) -> tuple[Reading, ...]:
         """All readings; the very same tuple as before if no part is new."""
+        if len(parts) == 1 and isinstance(parts[0], tuple):
+            return parts[0]
         old = self._parts
         if len(old) != len(parts) or any(new is not known for new, known in zip(parts, old, strict=True)):
             self._parts = parts
@@ -120,7 +122,10 @@ class ModbusDriver:
         for turn in scan.turns:
             answers = await self._ask(turn.questions)
             for block, answer in zip(turn.blocks, answers, strict=True):
-                parts.append(await self._take(block, answer))
+                if isinstance(answer, bytes) and block.generation == self._line.generation:
+                    parts.append(block.take(answer))
+                else:
+                    parts.append(await self._take(block, answer))
         if scan.refused:
             parts.append(await self._refused(scan.refused))
         if self._ring is not None:

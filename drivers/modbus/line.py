@@ -93,7 +93,7 @@ class Line:
         except NoAnswer:
             self._put_aside(unit, limit)
             raise
-        if any(answer in NOBODY_THERE for answer in answers if isinstance(answer, int)):
+        if not NOBODY_THERE.isdisjoint(answers):
             self._put_aside(unit, min(limit, loop.time() - began))
         else:
             self.answered.add(unit)

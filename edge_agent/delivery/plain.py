@@ -52,5 +52,7 @@ def tags(place: Place, machine: str, epoch: str, revision: int, tags: Mapping[st
 
 
 def _plain(stream: str, epoch: str, lane: Lane, kind: str, topic: str, body: Mapping[str, Any]) -> Message:
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return Message(stream, epoch, 0, lane, kind, topic, text.encode())
+    return Message(stream, epoch, 0, lane, kind, topic, _to_json(body).encode())
+
+
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
