@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Collection
 
 from drivers.errors import ConnectionLost, DriverError
-from drivers.modbus.endpoint import Port
+from drivers.modbus.endpoint import Host, Port
 from drivers.modbus.exchange import Closed, NoAnswer, Unfit
 from drivers.modbus.options import ModbusDevice
 
@@ -88,7 +88,10 @@ def translate(name: str, device: ModbusDevice, error: Exception, answered: Colle
             )
             return ConnectionLost(text, code="C503", reason="exception", native=native)
         case TimeoutError():
-            text = f"Cannot connect to {where}: no answer within {seconds}. Is the PLC on, and the address right?"
+            port = "" if device.tls is None else ", and is it a TLS port"
+            text = (
+                f"Cannot connect to {where}: no answer within {seconds}. Is the PLC on, and the address right{port}?"
+            )
             return ConnectionLost(text, code="C502", reason="timeout", native=native)
     text = f"Cannot connect to {where}: {getattr(error, 'strerror', None) or error}. Is the PLC in the same network?"
     return ConnectionLost(text, code="C502", reason="exception", native=native)
@@ -118,6 +121,8 @@ def unit_silent(name: str, device: ModbusDevice, answered: Collection[int], nati
         f"{name}: unit {device.unit} at {device.endpoint} does not answer within "
         f"{device.timeout / 1_000_000:g} s{but}. Is the unit number right, and the unit on?"
     )
+    if isinstance(device.place, Host) and device.place.scheme == "rtu+tcp" and not others:
+        text += " Is the converter set to pass frames on? One that is a Modbus gateway has tcp:// in 'url'."
     return ConnectionLost(text, code="C531", reason="timeout", native=native)
 
 

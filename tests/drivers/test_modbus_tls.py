@@ -84,3 +84,15 @@ async def test_a_port_without_tls_says_so():
     async with HostilePeer(lambda asked: asked.reply()) as peer:
         text = await refused(device(peer.url.replace("tcp:", "tls:"), insecure=True, timeout="300ms"))
     assert text
+
+
+async def test_a_port_without_tls_is_asked_about() -> None:
+    async with HostilePeer(lambda asked: b"") as peer:
+        with pytest.raises(DriverError, match="is it a TLS port"):
+            await read(device(f"tls://127.0.0.1:{peer.port}", insecure=True, timeout="500ms"))
+
+
+async def test_a_gateway_that_is_taken_for_a_converter_is_asked_about() -> None:
+    async with HostilePeer(lambda asked: asked.reply()) as peer:
+        with pytest.raises(DriverError, match="a Modbus gateway has tcp://"):
+            await read(device(f"rtu+tcp://127.0.0.1:{peer.port}", timeout="500ms"))
