@@ -12,7 +12,7 @@ from tests.servers_modbus import HostilePeer
 
 
 def device(url: str, **options: object) -> ModbusDevice:
-    return ModbusDevice.model_validate({"url": url, "timeout": "5s", "tags": {"r7": {"holding": 7}}, **options})
+    return ModbusDevice.model_validate({"url": url, "timeout": "20s", "tags": {"r7": {"holding": 7}}, **options})
 
 
 @pytest.fixture
