@@ -177,7 +177,7 @@ async def settled(ask: Callable[[], dict[str, Any]], told: Callable[[str], None]
         waiting = [name for name, one in known.items() if one["status"] == CONNECTING]
         if not waiting or clock.now().mono > until:
             return status
-        told(f"the agent connects to {', '.join(waiting)}")
+        told(f"the agent to connect to {', '.join(waiting)}")
         await clock.sleep(_ASKED_AGAIN)
 
 

@@ -193,6 +193,7 @@ def _offered(ui: Ui, url: str) -> Offer:
     from drivers.errors import DriverError
     from drivers.looking import Answered, Asking
     from drivers.registry import Drivers
+    from edge_agent.cli.progress import Progress
     from edge_agent.cli.reach import look
 
     spec = Drivers().discoverers()["opcua"]
@@ -201,7 +202,8 @@ def _offered(ui: Ui, url: str) -> Offer:
         return await spec.discover(url, Asking(LIMIT))
 
     try:
-        answered = look(ui, run)
+        with Progress(ui, "the server"):
+            answered = look(ui, run)
     except DriverError as error:
         hints = ["edge-agent init --offline writes a file with examples to fill in"]
         raise Stop(ExitCode.UNREACHABLE, str(error), hints=hints, fault=error.code, native=error.native) from None
@@ -216,6 +218,7 @@ def _offered(ui: Ui, url: str) -> Offer:
 
 def _try(ui: Ui, url: str, protected: Mapping[str, Any]) -> None:
     """One protected connection, so that what is missing for it is known now: mostly trust, on either side."""
+    from edge_agent.cli.progress import Progress
     from edge_agent.cli.reach import look, of_address, way
 
     async def run() -> None:
@@ -223,7 +226,8 @@ def _try(ui: Ui, url: str, protected: Mapping[str, Any]) -> None:
             await through.browse(url, "")
 
     try:
-        look(ui, run)
+        with Progress(ui, "a protected connection"):
+            look(ui, run)
     except Stop as stop:
         ui.warn(f"{stop.fault} {stop.message}")
 

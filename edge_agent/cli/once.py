@@ -28,11 +28,12 @@ def register(app: typer.Typer) -> None:
 
         Exit code 3 if a tag is not good, 69 if a device (with --publish also the broker) cannot be reached.
         """
+        from edge_agent.cli.progress import Progress
         from edge_agent.cli.run import log_to_stderr, runner
 
         loaded = load(ui, file)
         log_to_stderr(Ui(quiet=not ui.verbose, verbose=ui.verbose))
-        with runner() as loop:
+        with Progress(ui, "tags"), runner() as loop:
             told = loop.run(_look(loaded))
         if publish and not told["unreachable"]:
             from edge_agent.cli.run import refusals

@@ -5,6 +5,7 @@ Short work says nothing: the first word comes after `PATIENCE`. With -q there is
 
 import os
 import sys
+from threading import Event, Lock, Thread
 from types import TracebackType
 
 from edge_agent.cli.ui import Ui
@@ -14,6 +15,8 @@ PATIENCE = SECOND // 2
 """µs before the bar shows."""
 DRAWN = SECOND // 10
 """µs between two drawings of the bar."""
+TICK = 0.5
+"""Seconds between two looks at the time, while nothing is done."""
 SAID = 10 * SECOND
 """µs between two lines, and before the first one, where there is no terminal."""
 _WIDE = 24
@@ -32,42 +35,66 @@ class Progress:
         self._began = self._clock.now().mono
         self._next = self._began + (PATIENCE if self._bar else SAID)
         self._drawn = False
+        self._now_at = ""
+        self._lock = Lock()
+        self._ended = Event()
+        self._ticker = Thread(target=self._tick, name="progress", daemon=True)
 
     def __enter__(self) -> "Progress":
+        if self._shows:
+            self._ticker.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended.set()
+        if self._shows:
+            self._ticker.join()
         self.clear()
 
     def clear(self) -> None:
         """Take the bar away, so that something else can be said."""
-        if self._drawn:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-            self._drawn = False
+        with self._lock:
+            if self._drawn:
+                sys.stderr.write("\r\x1b[K")
+                sys.stderr.flush()
+                self._drawn = False
 
     def step(self, now_at: str = "", count: int = 1) -> None:
         """So many more are done; `now_at` is what is being done."""
         self._done += count
-        now = self._clock.now().mono
-        if not self._shows or now < self._next:
-            return
-        text = line(self._what, self._done, self._total, (now - self._began) / SECOND, now_at, bar=self._bar)
-        if self._bar:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            self._next, self._drawn = now + DRAWN, True
-        else:
-            sys.stderr.write(f"{text}\n")
-            self._next = now + SAID
-        sys.stderr.flush()
+        self._now_at = now_at
+        if self._shows:
+            self._draw()
+
+    def _tick(self) -> None:
+        """While nothing is done, time goes on: a device that does not answer is waited for, and that is shown."""
+        while not self._ended.wait(TICK):
+            self._draw()
+
+    def _draw(self) -> None:
+        with self._lock:
+            now = self._clock.now().mono
+            if now < self._next:
+                return
+            seconds = (now - self._began) / SECOND
+            text = line(self._what, self._done, self._total, seconds, self._now_at, bar=self._bar)
+            if self._bar:
+                sys.stderr.write(f"\r\x1b[K{text}")
+                self._next, self._drawn = now + DRAWN, True
+            else:
+                sys.stderr.write(f"{text}\n")
+                self._next = now + SAID
+            sys.stderr.flush()
 
 
 def line(what: str, done: int, total: int, seconds: float, now_at: str, *, bar: bool) -> str:
-    """`tags [######------] 12 of 40, 3/s, 9 s left: press-1`."""
+    """`tags [######------] 12 of 40, 3/s, 9 s left: press-1`; before the first one how long has been waited."""
     from edge_agent.cli.words import span
 
+    if not done:
+        return f"{what}: waiting for {now_at or 'an answer'}, {seconds:.0f} s"[:110]
     rate = done / seconds if seconds > 0 else 0.0
     parts = [f"{done} of {total}" if total else f"{done}"]
     if rate:

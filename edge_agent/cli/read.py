@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
         """Tags as the device has them now: value, quality, age, raw registers. Reads only; through the agent if one
         runs. Exit code 3 if one is not good, 69 if a device cannot be reached."""
         from edge_agent.cli.loading import load
+        from edge_agent.cli.progress import Progress
         from edge_agent.cli.reach import look, way
 
         loaded = load(ui, None)
@@ -42,7 +43,8 @@ def register(app: typer.Typer) -> None:
             async with way(loaded.config.devices, loaded) as through:
                 return await once(through, asked, wide=all_decodings)
 
-        seen = look(ui, run)
+        with Progress(ui, "tags"):
+            seen = look(ui, run)
         if ui.json:
             ui.result({"ok": all(one["quality"] == "GOOD" for one in seen), "readings": seen})
         else:

@@ -263,4 +263,4 @@ async def test_an_agent_that_has_just_been_started_is_given_time_to_know() -> No
 
     status = await checking.settled(ask, waited.append)
     assert (status["devices"]["oven-1"]["status"], answers) == ("UP", [])
-    assert waited == ["the agent connects to oven-1"] * 2
+    assert waited == ["the agent to connect to oven-1"] * 2

@@ -236,8 +236,21 @@ async def test_long_work_shows_on_a_terminal_how_far_it_is_and_clears_it_away(tm
     assert b"asked" not in plain
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are of Unix")
+async def test_a_server_that_does_not_answer_is_waited_for_in_sight(tmp_path: Path) -> None:
+    async with stranger(b"") as url:
+        tags = "security: none, insecure: true, timeout: 1500ms, tags: {a: {node: i=1, type: bool}}"
+        device = f"{{driver: opcua, url: {url}, {tags}}}"
+        text = f"version: 1\nsite: {{enterprise: a, site: b, area: c}}\ndevices:\n  press-1: {device}\n"
+        (tmp_path / "edge-agent.yaml").write_text(text)
+        seen = await asyncio.to_thread(on_a_terminal, ["read", "press-1/a"], tmp_path, {"TERM": "xterm"})
+    assert re.search(rb"\r\x1b\[Ktags: waiting for an answer, \d s", seen), seen
+    assert b"C502" in seen.rpartition(b"\r\x1b[K")[2], "what was drawn is gone"
+
+
 def test_progress_says_how_much_is_done_how_fast_and_what_is_left() -> None:
     assert line("tags", 10, 40, 5.0, "press-1", bar=True) == (
         "tags [######------------------] 10 of 40, 2.0/s, 15 s left: press-1"
     )
     assert line("things", 300, 0, 2.0, "", bar=False) == "things 300, 150/s"
+    assert line("tags", 0, 40, 3.2, "", bar=True) == "tags: waiting for an answer, 3 s"
