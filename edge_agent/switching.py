@@ -93,7 +93,7 @@ class Switching:
         """Go on with the configuration as it is written now. Raises `Refused`, and then nothing has changed."""
         async with self.busy:
             try:
-                loaded = await self._read_again()
+                loaded = (await self._read_again()).running()
                 done = await self._switch_safely(loaded)
             except Refused as refused:
                 log.warning("the new configuration is not taken, the old one goes on: %s", refused)

@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def collect(ui: Ui, path: "Path") -> None:
     """Until told to stop."""
-    loaded = load(ui, path)
+    loaded = load(ui, path).running()
     from edge_agent.runtime import Agent
 
     log_to_stderr(ui)

@@ -171,6 +171,7 @@ def test_every_value_remembers_where_it_was_written() -> None:
     machines = "\nmachines:\n  press-1:\n" + machine
     result = loaded(HEAD + TEMPLATE + machines)
     text = (HEAD + TEMPLATE + machines).splitlines()
+    assert (result.running().origins, result.running().hash) == (result.origins, result.hash)
     override = result.origins["machines.press-1.downtime.microstop"]
     assert override == Origin("edge-agent.yaml", len(text))
     given = result.origins["machines.press-1.state.from"]

@@ -11,13 +11,19 @@ import pytest
 from hypothesis import given, settings
 
 from config.model import Config
-from edge_agent.clock import SECOND
+from drivers.base import Quality
+from edge_agent.clock import SECOND, Instant
 from edge_agent.machine import saved as saving
+from edge_agent.machine.counters import Group
+from edge_agent.machine.gaps import Gap
 from edge_agent.machine.machine import Machine
+from edge_agent.machine.out import Revision
 from edge_agent.machine.record import MachineState
+from edge_agent.machine.samples import Held
+from edge_agent.machine.state import Tracked
 from edge_agent.replay.drive import Drive
 from tests.machine import everything
-from tests.machine.stories import EPOCH, START, flat, lines
+from tests.machine.stories import EPOCH, START, config, flat, lines
 
 
 class Forgetful(Machine):
@@ -85,6 +91,36 @@ def test_a_state_that_goes_through_its_bytes_at_every_step_tells_the_same(name: 
 
     for one, other in zip(told(made, Machine, happened), told(made, Forgetful, happened), strict=True):
         assert one == other
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"seq_p": 7},
+        {"seq_m": 7},
+        {"held": {}},
+        {"gaps": {"press": Gap(Instant(START, 0), "comms_loss", ())}},
+        {"tracked": Tracked(doubt=Instant(START, 0))},
+        {"groups": {"main": Group(declared=3)}},
+        {"orphans": {"old": Group()}},
+        {"ctx": {"batch": "L1"}},
+        {"earlier": (Revision(Instant(START, 0), None),)},
+        {"order_totals": {"main": {"total": 1}}},
+        {"mode": "setup"},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_what_alone_has_changed_since_the_last_writing_is_written(changed: dict[str, Any]) -> None:
+    one = Machine(config(), "press", epoch=EPOCH)
+    state = one.initial(Instant(START, 0)).state
+    held = {"press/status": Held(2, Quality.GOOD, Instant(START, 0), Instant(START, 0))}
+    state = state._replace(held=held)
+    before = one.dump(state)
+
+    after = one.dump(state._replace(**changed))
+
+    assert after != before
+    assert one.dump(state) == before
 
 
 @pytest.mark.parametrize("name", everything.PLANTS)
