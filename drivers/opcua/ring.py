@@ -54,8 +54,8 @@ def reader(name: str, device: OpcuaDevice, ring: OpcuaRing, access: "OpcuaAccess
 class OpcuaAccess:
     """See `drivers.ring.access.Access`.
 
-    A ring of up to `_PIECE` slots is read as whole arrays in one request. A larger one, or one that is too large for
-    the server, is read in pieces (IndexRange); a server that knows no pieces gives all of it."""
+    Arrays of up to `_PIECE` slots are read as a whole in one request. Larger ones, or such as are too large for the
+    server, are read in pieces (IndexRange); a server that knows no pieces gives all of them."""
 
     def __init__(self, ring: OpcuaRing, session: Session, namespaces: Sequence[str], per_call: int) -> None:
         self._ring = ring
@@ -72,6 +72,8 @@ class OpcuaAccess:
         self._places = {word: place for word, place in places.items() if place is not None}
         self._places |= {f"field {name}": field for name, field in ring.fields.items()}
         self._of_slot = [word for word in self._places if word not in _HEADER]
+        self._each = all(self._places[word].of_slot for word in self._of_slot)
+        """Every slot has nodes of its own."""
         self._values = {
             word: TagValues(word, OpcuaTag.model_construct(node=place.node, type=kind, scale=scale, offset=offset))
             for word, place in self._places.items()
@@ -93,7 +95,7 @@ class OpcuaAccess:
         while len(found) < count:
             start = (first + len(found)) % every
             length = min(count - len(found), every - start, self._piece)
-            if every <= self._piece or not self._pieces:
+            if not self._each and (every <= self._piece or not self._pieces):
                 start, length = 0, every
             for at, slot in enumerate(await self._piece_of(start, length), start):
                 found[at] = slot
@@ -128,10 +130,11 @@ class OpcuaAccess:
             return ()
         items = dict(zip(distinct, found, strict=True))
         for part, item in items.items():
-            if item[3] in _TOO_LARGE:
-                self._smaller(length, item[3])
+            status = item[3] & 0xFFFF0000
+            if status in _TOO_LARGE:
+                self._smaller(length, status)
                 return ()
-            if item[3] in _NO_PIECES and part.index_range is not None:
+            if status in _NO_PIECES and part.index_range is not None:
                 self._pieces = False
                 return ()
         await self._look_at_structures(self._of_slot)

@@ -115,5 +115,6 @@ class Ring:
 
 def fields_of(device: DeviceOptions) -> Mapping[str, Any]:
     """What an entry of the device's ring has beside its code and its time."""
-    fields: Mapping[str, Any] = getattr(device, "ring").fields  # noqa: B009  only some drivers' options have a ring
+    ring: Any = getattr(device, "ring", None)
+    fields: Mapping[str, Any] = ring.fields
     return fields

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from asyncua import ua
+from asyncua.ua.ua_binary import struct_to_binary
 
 from drivers.base import Batch, Quality, Reading
 from drivers.opcua import Opcua
 from drivers.opcua.options import OpcuaDevice
+from drivers.opcua.ring import OpcuaAccess
 from tests.servers_opcua import NodeOpcua, node_opcua
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.needs("node")]
@@ -221,3 +224,34 @@ async def test_slots_may_be_nodes_of_their_own_with_a_sequence_and_no_time(press
     finally:
         await driver.close()
     assert [one for one in told if one] == [*range(1, 11), "queue_overflow", *range(24, 31)]
+
+
+class Answering:
+    """A server that has 1 everywhere."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str | None]] = []
+
+    async def values(self, wanted: list[tuple[ua.NodeId, str | None]]) -> bytes:
+        self.asked += [(str(node.Identifier), elements) for node, elements in wanted]
+        answer = ua.ReadResponse()
+        one = ua.Variant(1, ua.VariantType.UInt16)
+        answer.Results = [ua.DataValue(one) for _ in wanted]
+        return struct_to_binary(answer)
+
+
+async def test_of_slots_with_nodes_of_their_own_only_those_that_are_needed_are_read(press: NodeOpcua) -> None:
+    each = {"code": {"node": "s=S{slot}.Code"}, "sequence": {"node": "s=S{slot}.Number"}}
+    device = options(
+        press,
+        **each,
+        slots={"count": 64, "first": 1},
+        time=None,
+        fields={},
+        codes={1: {"run": True, "cause": 1, "parts": {"add": 1}}},
+    )
+    assert device.ring is not None
+    server: Any = Answering()
+    slots = await OpcuaAccess(device.ring, server, [], 100).slots(63, 2)
+    assert [(slot.code, slot.sequence) for slot in slots] == [(1, 1), (1, 1)]
+    assert [node for node, _ in server.asked] == ["S64.Number", "S64.Code", "S1.Number", "S1.Code"]
