@@ -5,7 +5,7 @@ cursor stays open between two calls, so the log can be checkpointed meanwhile.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,6 +16,10 @@ from buffer.tables import read_meta
 
 PAGE: Final = 500
 """Rows at once."""
+SCAN: Final = 5_000
+"""Rows that are looked at for a page, and COUNTED for a count: some milliseconds, as an agent that runs commits
+nothing meanwhile."""
+COUNTED: Final = 20_000
 WAITING, SENT, DEAD = "waiting", "sent", "dead"
 STATES: Final = (WAITING, SENT, DEAD)
 
@@ -50,11 +54,20 @@ class Row(NamedTuple):
     body: bytes | None
 
 
+class Page(NamedTuple):
+    """`next`: the position behind which to go on, None if there is nothing more."""
+
+    rows: list[Row]
+    next: int | None
+
+
 _LIVE: Final = """SELECT m.position, s.stream, s.epoch, m.seq, m.lane, m.type, m.topic, m.recorded_at,
     CASE WHEN p.position IS NULL THEN 'sent' ELSE 'waiting' END AS state, length(m.body), NULL, {body}
     FROM message m JOIN stream s ON s.id = m.stream_id
     LEFT JOIN pending p ON p.lane = m.lane AND p.position = m.position
     WHERE m.position > ? {more} ORDER BY m.position LIMIT ?"""
+_END: Final = "SELECT max(position) FROM (SELECT position FROM message WHERE position > ? ORDER BY position LIMIT ?)"
+_NUMBER: Final = "AND m.stream_id IN (SELECT id FROM stream WHERE epoch = ?) AND m.seq = ?"
 _DEAD: Final = """SELECT position, stream, epoch, seq, lane, type, topic, recorded_at, 'dead',
     ifnull(length(body), 0), reason, {body} FROM dead WHERE position > ? {more} ORDER BY position LIMIT ?"""
 _WHOLE: Final = """SELECT m.position, s.stream, s.epoch, m.seq, m.lane, m.type, m.topic, m.recorded_at, m.crc, m.body
@@ -89,19 +102,34 @@ def looking_into(path: Path) -> Iterator[sqlite3.Connection]:
                 shared.unlink()
 
 
-def stats(connection: sqlite3.Connection) -> Stats:
-    known = {
-        lane: (rows, size)
-        for lane, rows, size in connection.execute("SELECT lane, count(*), sum(bytes) FROM pending GROUP BY lane")
-    }
+class Counted(NamedTuple):
+    """Waiting messages of a lane, up to the position `last`; None behind the last of all."""
+
+    rows: int
+    bytes: int
+    last: int | None
+
+
+def count(connection: sqlite3.Connection, lane: Lane, after: int) -> Counted:
+    """Some of those that wait behind a position."""
+    found = connection.execute(
+        """SELECT count(*), coalesce(sum(bytes), 0), max(position) FROM
+        (SELECT position, bytes FROM pending WHERE lane = ? AND position > ? ORDER BY position LIMIT ?)""",
+        (int(lane), after, COUNTED),
+    ).fetchone()
+    return Counted(*found)
+
+
+def stats(connection: sqlite3.Connection, waiting: Mapping[Lane, tuple[int, int]]) -> Stats:
+    """`waiting`: rows and bytes of each lane, see `count`."""
     oldest = connection.execute(
         """SELECT min(m.recorded_at) FROM (SELECT min(position) AS position FROM pending GROUP BY lane) p
         JOIN message m ON m.position = p.position"""
     ).fetchone()[0]
     return Stats(
         read_meta(connection)[0].get("epoch"),
-        tuple(known.get(lane, (0, 0))[0] for lane in Lane),
-        tuple(known.get(lane, (0, 0))[1] for lane in Lane),
+        tuple(waiting[lane][0] for lane in Lane),
+        tuple(waiting[lane][1] for lane in Lane),
         connection.execute("SELECT count(*) FROM sent").fetchone()[0],
         connection.execute("SELECT count(*) FROM dead").fetchone()[0],
         oldest,
@@ -119,13 +147,17 @@ def page(
     stream: str | None = None,
     kind: str | None = None,
     bodies: bool = False,
-) -> list[Row]:
-    """Messages in one state with a position behind `after`, in the order in which they were stored; `kind`: their
-    type, or the family of it."""
+) -> Page:
+    """Some messages in one state with a position behind `after`, in the order in which they were stored; `kind`:
+    their type, or the family of it."""
     limit = min(limit, PAGE)
     dead = state == DEAD
-    more, values = [], []
+    more, values = [], list[str | int]()
+    end: int | None = None
     if not dead:
+        (end,) = connection.execute(_END, (after, SCAN)).fetchone()
+        more.append("AND m.position <= ?")
+        values.append(after if end is None else end)
         more.append("AND p.position IS " + ("NULL" if state == SENT else "NOT NULL"))
     if stream is not None:
         more.append("AND stream = ?")
@@ -136,7 +168,8 @@ def page(
     query = (_DEAD if dead else _LIVE).format(
         body=("body" if dead else "m.body") if bodies else "NULL", more=" ".join(more)
     )
-    return [Row(*row) for row in connection.execute(query, (after, *values, limit)).fetchall()]
+    rows = [Row(*row) for row in connection.execute(query, (after, *values, limit)).fetchall()]
+    return Page(rows, rows[-1].position if len(rows) == limit else end)
 
 
 def one(connection: sqlite3.Connection, epoch: str, seq: int) -> list[Row]:
@@ -145,8 +178,8 @@ def one(connection: sqlite3.Connection, epoch: str, seq: int) -> list[Row]:
     for query in (_LIVE, _DEAD):
         asked = query.format(
             body="m.body" if query is _LIVE else "body",
-            more="AND epoch = ? AND " + ("m.seq = ?" if query is _LIVE else "seq = ?"),
-        )
+            more=_NUMBER if query is _LIVE else "AND epoch = ? AND seq = ?",
+        ).replace("m.position > ?", "+m.position > ?")
         found += [Row(*row) for row in connection.execute(asked, (0, epoch, seq, PAGE)).fetchall()]
     return found
 

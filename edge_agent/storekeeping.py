@@ -2,10 +2,11 @@
 
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from buffer import reading
-from buffer.outbox import Outbox, Span
+from buffer.outbox import Lane, Outbox, Span
 from buffer.sqlite import SqliteOutbox
 from edge_agent.administration import gaps
 from edge_agent.control.server import Command
@@ -26,9 +27,14 @@ def answer(connection: sqlite3.Connection, asked: Mapping[str, Any]) -> Any:
     """One question: `what` is `stats`, `page`, `one`, `check` or `whole`. Raises ValueError for another."""
     match asked.get("what"):
         case "stats":
-            return reading.stats(connection)._asdict()
+            waiting: dict[Lane, tuple[int, int]] = {}
+            for lane in Lane:
+                waiting[lane], last = (0, 0), 0
+                while (some := reading.count(connection, lane, last)).last is not None:
+                    waiting[lane], last = _sum(waiting[lane], some), some.last
+            return reading.stats(connection, waiting)._asdict()
         case "page":
-            rows = reading.page(
+            page = reading.page(
                 connection,
                 state=_word(asked, "state", reading.STATES),
                 after=int(asked.get("after", 0)),
@@ -37,7 +43,7 @@ def answer(connection: sqlite3.Connection, asked: Mapping[str, Any]) -> Any:
                 kind=asked.get("kind"),
                 bodies=bool(asked.get("bodies")),
             )
-            return [_plain(row) for row in rows]
+            return {"rows": [_plain(row) for row in page.rows], "next": page.next}
         case "one":
             return [_plain(row) for row in reading.one(connection, str(asked["epoch"]), int(asked["seq"]))]
         case "check":
@@ -53,6 +59,10 @@ def _word(asked: Mapping[str, Any], key: str, known: tuple[str, ...]) -> str:
     if word not in known:
         raise ValueError(f"{key} is {word!r}, and must be one of {', '.join(known)}")
     return str(word)
+
+
+def _sum(counted: tuple[int, int], more: reading.Counted) -> tuple[int, int]:
+    return counted[0] + more.rows, counted[1] + more.bytes
 
 
 def _plain(row: reading.Row) -> dict[str, Any]:
@@ -73,7 +83,18 @@ class Storekeeping:
     async def _look(self, asked: Mapping[str, Any]) -> Any:
         if not isinstance(self._outbox, SqliteOutbox):
             raise ValueError("this agent has no buffer on a disk")
+        if asked.get("what") == "stats":
+            return await self._stats(self._outbox)
         return await self._outbox.look(lambda connection: answer(connection, asked))
+
+    async def _stats(self, outbox: SqliteOutbox) -> dict[str, Any]:
+        """Counted some at a time, so that what is to be stored meanwhile does not wait."""
+        waiting: dict[Lane, tuple[int, int]] = {}
+        for lane in Lane:
+            waiting[lane], last = (0, 0), 0
+            while (some := await outbox.look(partial(reading.count, lane=lane, after=last))).last is not None:
+                waiting[lane], last = _sum(waiting[lane], some), some.last
+        return (await outbox.look(lambda connection: reading.stats(connection, waiting)))._asdict()
 
     def _replay(self, asked: Mapping[str, Any]) -> AsyncIterator[Any]:
         """Send a range of kept messages again, some at a time; who asks hangs up to end it."""

@@ -112,14 +112,12 @@ def messages(ask: Ask, count: int | None, **asked: Any) -> Iterator[dict[str, An
     """Messages page by page."""
     from buffer.reading import PAGE
 
-    after = 0
-    while count is None or count > 0:
+    after: int | None = 0
+    while after is not None and (count is None or count > 0):
         page = ask("page", after=after, limit=PAGE if count is None else min(PAGE, count), **asked)
-        if not page:
-            return
-        yield from page
-        after = page[-1]["position"]
-        count = None if count is None else count - len(page)
+        yield from page["rows"]
+        after = page["next"]
+        count = None if count is None else count - len(page["rows"])
 
 
 def buffer_of(agent: Any) -> Mapping[str, Any]:

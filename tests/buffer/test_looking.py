@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from buffer import reading
 from buffer.outbox import Lane, Message, OutboxError
-from buffer.reading import looking_into, stats
+from buffer.reading import looking_into
 from buffer.sqlite import SqliteOutbox
 
 
@@ -38,7 +39,7 @@ async def test_what_a_killed_agent_left_is_read_with_its_log_and_stays_as_it_is(
     before = files(path)
     assert "buffer.db-wal" in before
     with looking_into(path) as connection:
-        assert sum(stats(connection).waiting) == 5
+        assert reading.count(connection, Lane.PRODUCTION, 0).rows == 5
     assert files(path) == before
 
 
@@ -49,7 +50,7 @@ async def test_a_damaged_log_is_still_found_out_by_the_start_behind_a_look(tmp_p
     raw[len(raw) // 2] ^= 1
     log.write_bytes(raw)
     with looking_into(path) as connection:
-        assert 0 < sum(stats(connection).waiting) < 30
+        assert 0 < reading.count(connection, Lane.PRODUCTION, 0).rows < 30
     outbox = outbox_at(path)
     await outbox.open()
     assert outbox.broken is not None
@@ -70,3 +71,21 @@ async def test_nothing_can_be_written_where_it_is_looked(tmp_path: Path) -> None
     path = await killed(tmp_path, 1)
     with looking_into(path) as connection, pytest.raises(sqlite3.OperationalError, match="readonly"):
         connection.execute("DELETE FROM message")
+
+
+async def test_what_is_looked_for_is_found_some_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "SCAN", 4)
+    path = await killed(tmp_path, 30)
+    with looking_into(path) as connection:
+        for kind, limit, found in (("state", 500, 30), ("state.changed", 3, 30), ("downtime", 500, 0)):
+            seqs: list[int | None] = []
+            after: int | None = 0
+            pages = 0
+            while after is not None:
+                page = reading.page(connection, state="waiting", after=after, limit=limit, kind=kind)
+                assert len(page.rows) <= 4
+                seqs += [row.seq for row in page.rows]
+                after, pages = page.next, pages + 1
+            assert (seqs, pages > 7) == (list(range(1, found + 1)), True)
+        (row,) = connection.execute("SELECT epoch FROM stream").fetchall()
+        assert [one.seq for one in reading.one(connection, row[0], 17)] == [17]
