@@ -91,7 +91,7 @@ class Floor:
         now = self._clock.now()
         outcomes = []
         for name, machine in self.machines.items():
-            outcomes.append((machine, _begun(machine, *stored[name], now)))
+            outcomes.append((machine, _begun(machine, *stored[name], now, self.last_seq)))
         await self._commit(outcomes, now)
         for dictionary in self._dictionaries:
             self._retained.put(dictionary)
@@ -120,7 +120,7 @@ class Floor:
             for machine in machines
             if (former := self.machines.get(machine.name)) is not None and former is not machine
         ]
-        begun = [(machine, _begun(machine, *stored[machine.name], now)) for machine in new]
+        begun = [(machine, _begun(machine, *stored[machine.name], now, self.last_seq)) for machine in new]
         for machine, _ in (*going_on, *begun):
             self._encoders[machine.name] = encoders[machine.name]
         for dictionary in self._tags_of(config, [machine.name for machine, _ in (*going_on, *begun)]):
@@ -373,8 +373,10 @@ def _doubted(event: Event) -> Event:
     return replace(event, data=replace(event.data, quality_detail=detail))
 
 
-def _begun(machine: Machine, stored: bytes | None, rows: Mapping[str, bytes], now: Instant) -> Outcome:
-    return machine.initial(now) if stored is None else machine.restore(stored, now, rows)
+def _begun(
+    machine: Machine, stored: bytes | None, rows: Mapping[str, bytes], now: Instant, last: Mapping[str, int]
+) -> Outcome:
+    return machine.initial(now, last) if stored is None else machine.restore(stored, now, rows, last)
 
 
 def _by_device(machines: Iterable[Machine]) -> dict[str, list[Machine]]:

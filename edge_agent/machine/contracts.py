@@ -16,6 +16,7 @@ from edge_agent.events.types import AgentWarning, Event
 State = Any
 """Opaque outside `edge_agent/machine`; immutable."""
 NO_ROWS: Final[Mapping[str, bytes]] = {}
+NO_NUMBERS: Final[Mapping[str, int]] = {}
 NO_READINGS: Final[Mapping[str, Sequence[Reading]]] = {}
 
 
@@ -46,12 +47,18 @@ class Machine(Protocol):
     rows: tuple[str, ...]
     """Names of the rows that `Outcome.rows` may hold."""
 
-    def initial(self, now: Instant) -> Outcome:
-        """First start in an epoch."""
+    def initial(self, now: Instant, last: Mapping[str, int] = NO_NUMBERS) -> Outcome:
+        """Start without a stored state. `last`: stored numbers by stream, from which its own go on."""
 
-    def restore(self, saved: bytes, now: Instant, rows: Mapping[str, bytes] = NO_ROWS) -> Outcome:
+    def restore(
+        self,
+        saved: bytes,
+        now: Instant,
+        rows: Mapping[str, bytes] = NO_ROWS,
+        last: Mapping[str, int] = NO_NUMBERS,
+    ) -> Outcome:
         """Start of the agent with a stored state and its rows: a gap with cause `agent_down` begins at its last
-        sample."""
+        sample. A state that cannot be read is none, and is warned of."""
 
     def adopt(
         self, former: Any, state: State, now: Instant, latest: Mapping[str, Sequence[Reading]] = NO_READINGS

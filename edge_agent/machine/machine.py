@@ -16,7 +16,7 @@ from edge_agent.machine import saved as saving
 from edge_agent.machine.adopting import adopted, moved, moved_tags, unheard
 from edge_agent.machine.archive import Archive
 from edge_agent.machine.assembly import assemble
-from edge_agent.machine.contracts import NO_READINGS, NO_ROWS, Outcome, State, Timing
+from edge_agent.machine.contracts import NO_NUMBERS, NO_READINGS, NO_ROWS, Outcome, State, Timing
 from edge_agent.machine.counters import Group, flush
 from edge_agent.machine.measurements import SetState
 from edge_agent.machine.parts import Part, Rebuild, Resumed, StateBegan
@@ -45,13 +45,20 @@ class Machine:
         self._given: tuple[Plan, str | None] = self._plan, None
         self.devices = frozenset(self._plan.devices)
 
-    def _empty(self, now: Instant) -> MachineState:
+    def _empty(self, now: Instant, last: Mapping[str, int]) -> MachineState:
         groups = {name: Group() for name in self._plan.counters}
         parts = {part.name: part.initial(now) for part in self._team.parts}
-        return MachineState(now, groups=groups, sets=(SetState(),) * len(self._sets), parts=parts)
+        return MachineState(
+            now,
+            last.get(f"{self.name}.p", 0) + 1,
+            last.get(f"{self.name}.m", 0) + 1,
+            groups=groups,
+            sets=(SetState(),) * len(self._sets),
+            parts=parts,
+        )
 
-    def initial(self, now: Instant) -> Outcome:
-        step = self._step(self._empty(now), now)
+    def initial(self, now: Instant, last: Mapping[str, int] = NO_NUMBERS) -> Outcome:
+        step = self._step(self._empty(now, last), now)
         step.out.store = True
         step.advance()
         return step.finish()
@@ -107,12 +114,18 @@ class Machine:
         step.advance()
         return step.finish()
 
-    def restore(self, saved: bytes, now: Instant, rows: Mapping[str, bytes] = NO_ROWS) -> Outcome:
+    def restore(
+        self,
+        saved: bytes,
+        now: Instant,
+        rows: Mapping[str, bytes] = NO_ROWS,
+        last: Mapping[str, int] = NO_NUMBERS,
+    ) -> Outcome:
         try:
             known, rebuild = saving.load(saved, now)
             archive = saving.load_archive(rows["archive"], now) if "archive" in rows else Archive()
         except saving.Unreadable as fault:
-            step = self._step(self._empty(now), now)
+            step = self._step(self._empty(now, last), now)
             step.out.store = True
             step.out.warn(
                 "state_unreadable",

@@ -203,9 +203,9 @@ def _build(kind: Any, plain: Any, shift: int) -> Any:
         return frozenset(_build(get_args(kind)[0], item, shift) for item in plain)
     if isinstance(kind, type) and issubclass(kind, tuple):
         fields = _fields(kind)
-        if len(plain) != len(fields):
+        if len(plain) > len(fields):
             raise ValueError(f"{kind.__name__} has {len(plain)} fields, not {len(fields)}")
-        return kind(*(_build(field, item, shift) for field, item in zip(fields, plain, strict=True)))
+        return kind(*(_build(field, item, shift) for field, item in zip(fields, plain, strict=False)))
     if isinstance(kind, type) and issubclass(kind, IntEnum):
         return kind(plain)
     if kind is float and isinstance(plain, int):

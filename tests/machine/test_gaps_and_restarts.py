@@ -5,6 +5,7 @@ import json
 import pytest
 
 from edge_agent.clock import SECOND, Instant
+from edge_agent.machine import saved
 from edge_agent.machine.machine import Machine
 from tests.machine.stories import (
     EPOCH,
@@ -400,6 +401,21 @@ def test_bytes_that_cannot_be_read_start_anew_with_a_warning(damage):
     assert [warning.code for warning in outcome.warnings] == ["state_unreadable"]
     assert outcome.store
     assert outcome.events == []
+
+
+def test_a_field_that_a_later_version_added_has_its_default_in_a_state_of_before():
+    state, now, _ = play(config(), [FIRST, {"at": "5s", "status": 8, "fault": 12}], 9.2)
+    one = machine(config())
+    plain = json.loads(one.dump(state))
+    plain[saved.Saved._fields.index("tracked")].pop()
+    for group in plain[saved.Saved._fields.index("groups")].values():
+        group.pop()
+
+    outcome = one.restore(json.dumps(plain).encode(), now)
+
+    assert outcome.warnings == []
+    assert outcome.state.groups["main"].totals == state.groups["main"].totals
+    assert outcome.state.downtime.id == state.downtime.id
 
 
 def test_any_one_field_that_is_damaged_starts_anew():

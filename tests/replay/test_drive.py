@@ -48,11 +48,11 @@ class Witness:
         self.store = store
         self.seen: list[str] = []
 
-    def initial(self, now: Instant) -> Outcome:
+    def initial(self, now: Instant, last: object = None) -> Outcome:
         self.seen.append(f"{clock(now)} initial")
         return Outcome((now.mono, 0), store=True)
 
-    def restore(self, saved: bytes, now: Instant, rows: object = None) -> Outcome:
+    def restore(self, saved: bytes, now: Instant, rows: object = None, last: object = None) -> Outcome:
         self.seen.append(f"{clock(now)} restore {saved.decode()}")
         return Outcome((now.mono, len(self.timers)))
 

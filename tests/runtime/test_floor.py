@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from buffer.memory import MemoryOutbox
-from buffer.outbox import Message
+from buffer.outbox import Lane, Message
 from drivers.base import Batch, Entries, Quality, Reading
 from edge_agent.clock import Instant, SystemClock
 from edge_agent.delivery.retained import Retained
@@ -46,6 +46,19 @@ async def begin() -> tuple[Floor, list[Message]]:
     floor.observers.append(told.extend)
     await floor.open()
     return floor, told
+
+
+async def test_a_machine_whose_state_cannot_be_read_goes_on_after_its_last_number() -> None:
+    outbox = MemoryOutbox(now=lambda: 0)
+    await outbox.open()
+    made = config(PRESS)
+    for status in (2, 8):
+        floor = Floor(made, [Machine(made, "press", epoch=outbox.epoch)], outbox, Retained(), SystemClock())
+        await floor.open()
+        await floor.feed(batch(status, 0, 100, 0))
+        await outbox.append((), states={"machine/press": b"[99]"})
+    numbers = [one.message.seq for one in await outbox.next_batch(50, lane=Lane.PRODUCTION)]
+    assert numbers == [1, 2, 3]
 
 
 def batch(*values: int, **more: Any) -> Batch:
