@@ -11,6 +11,8 @@ TEST_STAMP := .venv/.ready-test-$(shell cat $(LOCKS) pyproject.toml | cksum | cu
 PEERS_LOCK := $(wildcard tests/peers/package-lock.json)
 PEERS_STAMP := $(if $(PEERS_LOCK),tests/peers/node_modules/.ready-$(shell cat $(PEERS_LOCK) /dev/null | cksum | cut -d' ' -f1))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+OFFLINE = { echo 'That could not be installed. Without a way to the package registry nothing can be: is there a proxy to name' >&2; \
+  echo 'in HTTPS_PROXY, or a registry of your own to name in $(1)?' >&2; exit 1; }
 
 .PHONY: help demo test check torture bench wheel reference man lock clean system
 
@@ -65,16 +67,18 @@ system:
 
 $(DEMO_STAMP): | .venv/bin/python
 	@echo 'Installing what the agent needs into .venv'
-	@$(PIP) --require-hashes -r requirements-build.lock -r requirements.lock
+	@$(PIP) --require-hashes -r requirements-build.lock -r requirements.lock || $(call OFFLINE,PIP_INDEX_URL)
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@rm -f .venv/.ready-demo-* && touch $@
 
 $(TEST_STAMP): $(DEMO_STAMP) | .venv/bin/python
 	@echo 'Installing what the tests need into .venv'
-	@$(PIP) --require-hashes -r requirements-test.lock
+	@$(PIP) --require-hashes -r requirements-test.lock || $(call OFFLINE,PIP_INDEX_URL)
 	@rm -f .venv/.ready-test-* && touch $@
 
 $(PEERS_STAMP): | system
-	@echo 'Installing the test servers into tests/peers/node_modules'
-	@cd tests/peers && npm ci --prefer-offline --ignore-scripts --no-audit --no-fund --loglevel=error
-	@touch $@
+	@command -v npm >/dev/null || exit 0; \
+	echo 'Installing the test servers into tests/peers/node_modules'; \
+	cd tests/peers && npm ci --prefer-offline --ignore-scripts --no-audit --no-fund --loglevel=error \
+	  || $(call OFFLINE,npm_config_registry); \
+	touch $(notdir $(@D))/$(@F)
