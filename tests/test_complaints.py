@@ -1,6 +1,7 @@
 """What people complained of elsewhere, and the tests that hold it here."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from edge_agent.health import DeviceHealth, Link
 from edge_agent.inspection import device_status
 
 ROOT = Path(__file__).parents[1]
+ELSEWHERE = re.compile(r"""(?:src|href|url|import|fetch)\s*[=(]?\s*["'(]?(?:https?:)?//""")
+"""What a browser would get from another place."""
 COMPLAINTS = {
     "a configuration is checked before the service starts (telegraf#5507, #15726)": [
         "tests/cli/test_check_commands.py::test_a_fault_of_the_configuration_is_exit_78_with_its_place",
@@ -90,3 +93,4 @@ def test_nothing_is_installed_or_fetched_at_run_time() -> None:
             if file.suffix in (".py", ".html", ".js", ".css"):
                 text = file.read_text("utf-8")
                 assert not [word for word in words if word in text], file
+                assert file.suffix == ".py" or not ELSEWHERE.search(text), file
