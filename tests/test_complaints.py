@@ -34,7 +34,7 @@ COMPLAINTS = {
     ],
     "never an error as a value (home-assistant/core#51103)": [
         "tests/drivers/test_opcua_values.py::test_a_bad_status_leaves_no_value_and_its_name_as_the_detail",
-        "tests/drivers/test_modbus_registers.py::test_one_bad_value_leaves_its_neighbours_alone",
+        "tests/drivers/test_modbus_registers.py::test_what_is_no_number_and_what_is_refused_are_readings_without_a_value",
     ],
     "silent loss is made visible (telegraf#5536, thingsboard-gateway#959)": [
         "tests/delivery/test_bounds.py::test_with_drop_oldest_storing_goes_on_for_ever_and_every_hole_is_named",

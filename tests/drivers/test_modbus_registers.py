@@ -209,3 +209,14 @@ def test_a_refused_block_is_bad_and_is_decoded_again_afterwards():
     bad = refused.refuse("device busy (exception 6)")
     assert [(r.value, r.quality, r.detail) for r in bad] == [(None, Quality.BAD, "device busy (exception 6)")] * 2
     assert [reading.value for reading in refused.take(b"\0\1\0\2")] == [1, 2]
+
+
+@pytest.mark.parametrize("deadbands", [{}, {"nan": 0.5, "next": 0.5}])
+def test_what_is_no_number_and_what_is_refused_are_readings_without_a_value(deadbands):
+    fields = [Field("nan", Table.HOLDING, 0, 2), Field("next", Table.HOLDING, 2, 1)]
+    (request,) = plan(fields, Limits())
+    block = Block(1, request, {"nan": Encoding("float32"), "next": Encoding("uint16")}, deadbands, {})
+    assert [one[:3] for one in block.take(bytes.fromhex("7FC000000007"))] == [
+        ("nan", None, Quality.BAD), ("next", 7, Quality.GOOD)
+    ]  # fmt: skip
+    assert [one[:3] for one in block.refuse("busy")] == [("nan", None, Quality.BAD), ("next", None, Quality.BAD)]
