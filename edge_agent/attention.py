@@ -34,7 +34,7 @@ def troubles(told: Mapping[str, Any]) -> list[str]:
     elif (why := told["broker"].get("no_commands")) and why["code"] in _FORBIDDEN:
         out.append(f"no commands of the MOM are received: {why['code']} {why['message']}")
     buffer = told["buffer"]
-    if (silent := buffer["silent_s"]) is not None and silent >= SILENT_AFTER:
+    if (silent := buffer.get("silent_s")) is not None and silent >= SILENT_AFTER:
         out.append(unanswered(silent))
     if buffer["full"]:
         out.append("the buffer is FULL")

@@ -35,7 +35,7 @@ def asking(loaded: "Loaded") -> tuple[Ask, Any]:
     agent = agent_of(loaded, answer_time=SLOW)
     told = reached(status)
     if told is not None:
-        silent = told["buffer"]["silent_s"]
+        silent = told["buffer"].get("silent_s")
         if silent is not None and silent >= SILENT_AFTER:
             hint = "edge-agent status answers from memory"
             raise Stop(ExitCode.TRY_AGAIN, unanswered(silent), hints=[hint], fault=SILENT)
