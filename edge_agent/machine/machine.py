@@ -60,6 +60,8 @@ class Machine:
     def initial(self, now: Instant, last: Mapping[str, int] = NO_NUMBERS) -> Outcome:
         step = self._step(self._empty(now, last), now)
         step.out.store = True
+        if last.get(f"{self.name}.p", 0):
+            self._begin_anew(step, "it is damaged or gone")
         step.advance()
         return step.finish()
 
@@ -127,12 +129,7 @@ class Machine:
         except saving.Unreadable as fault:
             step = self._step(self._empty(now, last), now)
             step.out.store = True
-            step.out.warn(
-                "state_unreadable",
-                f"{self.name}: its stored state cannot be used ({fault}); it starts anew "
-                "and counts from the next sample.",
-                self._plan.subject,
-            )
+            self._begin_anew(step, str(fault))
             return step.finish()
         parts, anew = self._parts(known, rebuild, now)
         state = self._adapt(known, now)._replace(parts=parts, causes=known.causes, archive=archive, mode=known.mode)
@@ -153,6 +150,13 @@ class Machine:
             step.groups = {**step.groups, name: flush(group, name, self._plan, step.out)}
         step.advance()
         return step.finish()
+
+    def _begin_anew(self, step: Ring, why: str) -> None:
+        step.out.warn(
+            "state_unreadable",
+            f"{self.name}: its stored state cannot be used ({why}); it starts anew and counts from the next sample.",
+            self._plan.subject,
+        )
 
     def adopt(
         self, former: "Machine", state: State, now: Instant, latest: Mapping[str, Sequence[Reading]] = NO_READINGS

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -48,8 +49,16 @@ async def begin() -> tuple[Floor, list[Message]]:
     return floor, told
 
 
-async def test_a_machine_whose_state_cannot_be_read_goes_on_after_its_last_number() -> None:
-    outbox = MemoryOutbox(now=lambda: 0)
+class Damaged(MemoryOutbox):
+    """Gives no state of a machine, as where its row is damaged."""
+
+    async def load_states(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        return {}
+
+
+@pytest.mark.parametrize("kind", [MemoryOutbox, Damaged])
+async def test_a_machine_whose_state_cannot_be_read_goes_on_after_its_last_number(kind: type[MemoryOutbox]) -> None:
+    outbox = kind(now=lambda: 0)
     await outbox.open()
     made = config(PRESS)
     for status in (2, 8):
@@ -59,6 +68,8 @@ async def test_a_machine_whose_state_cannot_be_read_goes_on_after_its_last_numbe
         await outbox.append((), states={"machine/press": b"[99]"})
     numbers = [one.message.seq for one in await outbox.next_batch(50, lane=Lane.PRODUCTION)]
     assert numbers == [1, 2, 3]
+    (warning,) = await outbox.next_batch(50, lane=Lane.HEALTH)
+    assert b"state_unreadable" in warning.message.body
 
 
 def batch(*values: int, **more: Any) -> Batch:
