@@ -26,6 +26,8 @@ class Kept(StrEnum):
     DEAD = "dead"
 
 
+BIG = 50_000
+"""So many messages take long enough to say how far it has come."""
 StateOption = Annotated[State, typer.Option("--state", help="Which messages.")]
 Stream = Annotated[str | None, typer.Option("--stream", metavar="NAME", help="Of one stream, e.g. press-1.p.")]
 Kind = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Of one type or family, e.g. downtime.")]
@@ -193,8 +195,10 @@ def register(app: typer.Typer) -> None:
                 break
             rows, after = rows + page["rows"], page["position"]
             bad += page["bad"]
-            if rows % 50_000 == 0:
+            if rows % BIG == 0:
                 ui.note(f"{rows} messages looked at, {len(bad)} damaged")
+        if agent is None and rows > BIG:
+            ui.note("now the file as a whole; a minute for each 10 GB or so")
         faults = ask("whole") if agent is None else []
         if ui.json:
             ui.result({"ok": not bad and not faults, "messages": rows, "damaged": bad, "file": faults})
