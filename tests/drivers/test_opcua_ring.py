@@ -13,6 +13,7 @@ from drivers.base import Batch, Quality, Reading
 from drivers.opcua import Opcua
 from drivers.opcua.options import OpcuaDevice
 from drivers.opcua.ring import OpcuaAccess
+from drivers.ring.access import Unreadable
 from tests.servers_opcua import NodeOpcua, node_opcua
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.needs("node")]
@@ -41,6 +42,7 @@ RING = {
         10: {"parts": {"add": 1}},
     },
 }
+CODES = {1: {"run": True, "cause": 1, "parts": {"add": 1}}}
 TAIL = {"tail": node("Tail", type="uint16"), "overflow": node("Overflow", type="uint16")}
 
 
@@ -255,3 +257,45 @@ async def test_of_slots_with_nodes_of_their_own_only_those_that_are_needed_are_r
     slots = await OpcuaAccess(device.ring, server, [], 100).slots(63, 2)
     assert [(slot.code, slot.sequence) for slot in slots] == [(1, 1), (1, 1)]
     assert [node for node, _ in server.asked] == ["S64.Number", "S64.Code", "S1.Number", "S1.Code"]
+
+
+class Whole(Answering):
+    """A server that gives an array of 300 as a whole only: it refuses ranges, or takes no notice of them. `most`: of
+    larger arrays it says nothing at all."""
+
+    def __init__(self, refusal: int, most: int = 1000) -> None:
+        super().__init__()
+        self.refusal = refusal
+        self.most = most
+
+    async def values(self, wanted: list[tuple[ua.NodeId, str | None]]) -> bytes:
+        self.asked += [(str(node.Identifier), elements) for node, elements in wanted]
+        answer = ua.ReadResponse()
+        whole = ua.DataValue(ua.Variant(list(range(1, 301)), ua.VariantType.UInt16))
+        refused = ua.DataValue(StatusCode=ua.StatusCode(ua.UInt32(self.refusal)))
+        too_large = ua.DataValue(StatusCode=ua.StatusCode(ua.UInt32(ua.StatusCodes.BadResponseTooLarge)))
+        answer.Results = [
+            refused if elements and self.refusal else whole if self.most >= 300 else too_large
+            for _, elements in wanted
+        ]
+        return struct_to_binary(answer)
+
+
+def large(press: NodeOpcua) -> Any:
+    ring = options(press, code={"node": "s=Codes"}, slots={"count": 300}, fields={}, codes=CODES).ring
+    return ring.model_copy(update={"time": None}) if ring is not None else None
+
+
+@pytest.mark.parametrize("refusal", [0, ua.StatusCodes.BadIndexRangeInvalid, ua.StatusCodes.BadNotSupported])
+async def test_a_server_that_knows_no_ranges_is_read_all_the_same(press: NodeOpcua, refusal: int) -> None:
+    server: Any = Whole(refusal)
+    access = OpcuaAccess(large(press), server, [], 100)
+    assert [slot.code for slot in await access.slots(298, 4)] == [299, 300, 1, 2]
+    assert [slot.code for slot in await access.slots(150, 2)] == [151, 152]
+    assert len(server.asked) <= 4
+
+
+async def test_a_server_that_gives_neither_the_whole_nor_a_part_is_told_what_helps(press: NodeOpcua) -> None:
+    server: Any = Whole(ua.StatusCodes.BadIndexRangeInvalid, most=50)
+    with pytest.raises(Unreadable, match=r"BadResponseTooLarge.*\{slot\}"):
+        await OpcuaAccess(large(press), server, [], 100).slots(0, 300)

@@ -188,6 +188,24 @@ def test_a_history_tells_a_stop_that_nobody_saw(config: Config) -> None:
     assert "downtime.ended" not in told(config, "press", story.format(more=""))
 
 
+def test_a_history_tells_a_stop_while_the_agent_was_down(config: Config) -> None:
+    events = told(
+        config,
+        "press",
+        """
+        given:
+          - {at: 0s, status: 2}
+          - {at: 10s, agent: killed}
+          - {at: 20s, status: 8}
+          - {at: 50s, status: 2}
+          - {at: 90s, agent: started, history: true}
+        until: 120s
+        """,
+    )
+    assert [one["duration_s"] for one in events["downtime.ended"]] == [30]
+    assert [gap["history_recovered"] for gap in events["data.gap"]] == [True]
+
+
 def test_conditions_are_raised_acknowledged_and_cleared(config: Config) -> None:
     events = told(
         config,
