@@ -51,6 +51,20 @@ def test_the_index_names_every_page(repository):
     assert [str(page) for page in pages if f"({page})" not in index and page.name != "README.md"] == []
 
 
+def test_every_file_and_folder_that_the_architecture_names_exists(repository):
+    page = (repository / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"`([a-z_/]+(?:\.py|/))`", page))
+    homes = [
+        repository,
+        repository / "edge_agent",
+        repository / "edge_agent/machine",
+        repository / "edge_agent/delivery",
+    ]
+    homes += [repository / "edge_agent/events", repository / "edge_agent/commands"]
+    assert [name for name in sorted(named) if not any((home / name).exists() for home in homes)] == []
+    assert len(named) > 40
+
+
 def test_the_configuration_in_the_readme_is_sound(repository, tmp_path):
     (block,) = re.findall(r"^```yaml\n(.*?)^```", (repository / "README.md").read_text(encoding="utf-8"), re.M | re.S)
     file = tmp_path / "edge-agent.yaml"
