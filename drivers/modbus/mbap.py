@@ -143,7 +143,7 @@ class MbapConnection(asyncio.Protocol):
             raise Unfit(f"its transaction {transaction} is none of those asked")
         try:
             if unit != asked.unit:
-                raise Unfit(f"it comes from unit {unit}")
+                raise Unfit(f"it comes from unit {unit}; a device that always answers so is read with 'unit: {unit}'")
             exchange.answers[at] = answer_of(pdu, asked)
         except Unfit as error:
             exchange.finish(error)

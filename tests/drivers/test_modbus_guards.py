@@ -38,7 +38,10 @@ async def failure(peer: HostilePeer, **options: object) -> ConnectionLost:
         (lambda asked: asked.reply(function=4), "answers function 4"),
         (lambda asked: asked.reply(count=2), "4 bytes of data instead of 6"),
         (lambda asked: asked.reply(count=4), "8 bytes of data instead of 6"),
-        (lambda asked: asked.reply(unit=2), "comes from unit 2"),
+        (
+            lambda asked: asked.reply(unit=2),
+            "comes from unit 2; a device that always answers so is read with 'unit: 2'",
+        ),
         (lambda asked: asked.reply(transaction=asked.transaction - 1), "transaction 2"),
         (lambda asked: asked.reply(transaction=0), "transaction 0"),
         (lambda asked: frame(asked.transaction, asked.unit, b"\3\6\0\1\0\2"), "bytes of data instead of 6"),
