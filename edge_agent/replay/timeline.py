@@ -206,7 +206,7 @@ class Reader:
         if isinstance(said, Mapping):
             named = {str(name): entries for name, entries in said.items()}
         else:
-            rings = [name for name, device in self.devices.items() if rings_of.plan_of(device) is not None]
+            rings = [name for name, device in self.devices.items() if getattr(device, "ring", None) is not None]
             home = self.home if self.home in rings or len(rings) != 1 else rings[0]
             if home is None:
                 raise TimelineFault("which device? write `entries: {NAME: […]}`", key="entries")
