@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
         wrong = [
             one
             for one in files(loaded, secrets=not through)  # those of a running agent may be for its user alone
-            if one["text"].partition(": ")[2] not in said
+            if (one["text"].partition(": ")[2] or one["text"]) not in said
         ]
         statuses = {one.status for one in found}
         if ui.json:

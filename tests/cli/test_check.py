@@ -264,3 +264,13 @@ async def test_an_agent_that_has_just_been_started_is_given_time_to_know() -> No
     status = await checking.settled(ask, waited.append)
     assert (status["devices"]["oven-1"]["status"], answers) == ("UP", [])
     assert waited == ["the agent to connect to oven-1"] * 2
+
+
+async def test_a_secret_that_is_not_there_is_told_once(edge_agent: Run, tmp_path: Path) -> None:
+    async with modbus_serial(tmp_path) as oven:
+        login = ", username: a, password: {{env: NOT_THERE}}"
+        text = HEAD.replace("{login}", login) + OVEN.replace("300", "400")
+        config(tmp_path, text.format(broker=f"mqtt://127.0.0.1:{free_port()}", url=oven.url))
+        done = await asyncio.to_thread(edge_agent, "check")
+    assert (done.stdout + done.stderr).count("NOT_THERE is not set") == 1, done.stderr
+    assert "1 problem\n" in done.stdout
