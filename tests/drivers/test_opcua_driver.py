@@ -16,6 +16,7 @@ from drivers.errors import ConnectionLost, DriverError
 from drivers.opcua import Opcua, subscription
 from drivers.opcua.options import OpcuaDevice
 from drivers.opcua.session import _Protocol
+from tests.drivers.opcua_reading import connections, latest
 from tests.servers_opcua import AsyncuaPress, asyncua_press, cable, stranger
 from tests.waiting import free_port
 
@@ -57,27 +58,8 @@ async def press(running: AsyncuaPress) -> AsyncuaPress:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def connect() -> AsyncIterator[Callable[..., Any]]:
-    """Opens drivers, all of one agent, and closes them at the end."""
-    spec, opened = Opcua(), []
-
-    async def connected(options: OpcuaDevice) -> Any:
-        made = spec.open("press-1", options)
-        opened.append(made)
-        await made.connect()
-        return made
-
-    yield connected
-    for made in opened:
-        await made.close()
-
-
-async def latest(opened: Any, enough: Callable[[dict[str, Reading]], object]) -> dict[str, Reading]:
-    """The last reading of each tag once they are `enough`."""
-    found: dict[str, Reading] = {}
-    async with asyncio.timeout(15):
-        while not enough(found):
-            found |= {reading.tag: reading for reading in (await opened.read()).readings}
-    return found
+    async with connections() as connected:
+        yield connected
 
 
 async def batch_with(opened: Any, enough: Callable[[Batch], object]) -> Batch:

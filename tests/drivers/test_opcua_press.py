@@ -12,10 +12,11 @@ import pytest_asyncio
 
 from drivers.base import Batch, Quality, Reading
 from drivers.errors import ConnectionLost, DriverError
-from drivers.opcua import Opcua, subscription
+from drivers.opcua import subscription
 from drivers.opcua.options import OpcuaDevice
 from drivers.opcua.polling import Polling
 from drivers.opcua.session import POLICIES
+from tests.drivers.opcua_reading import connections, latest
 from tests.servers_opcua import NodeOpcua, cable, make_certificate, node_opcua
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.needs("node")]
@@ -61,27 +62,8 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def connect() -> AsyncIterator[Callable[..., Any]]:
-    """Opens drivers, all of one agent, and closes them at the end."""
-    spec, opened = Opcua(), []
-
-    async def connected(options: OpcuaDevice) -> Any:
-        made = spec.open("press-1", options)
-        opened.append(made)
-        await made.connect()
-        return made
-
-    yield connected
-    for made in opened:
-        await made.close()
-
-
-async def latest(opened: Any, enough: Callable[[dict[str, Reading]], object]) -> dict[str, Reading]:
-    """The last reading of each tag once they are `enough`."""
-    found: dict[str, Reading] = {}
-    async with asyncio.timeout(15):
-        while not enough(found):
-            found |= {reading.tag: reading for reading in (await opened.read()).readings}
-    return found
+    async with connections() as connected:
+        yield connected
 
 
 async def gathered(opened: Any, enough: Callable[[list[Batch]], object]) -> list[Batch]:
