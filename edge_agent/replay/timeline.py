@@ -81,6 +81,8 @@ class Reader:
     """UTC µs of offset 0."""
     subject: str | None = None
     """The asset that commands are for which name none."""
+    _plans: dict[str, Plan | None] = field(default_factory=dict)
+    """Of the rings that were named so far."""
 
     def read(self, lines: Iterable[Mapping[str, Any]]) -> list[Line]:
         """All lines, in order. Raises `TimelineFault` for the first that is wrong."""
@@ -214,13 +216,18 @@ class Reader:
         made: dict[str, tuple[Noted, ...]] = {}
         for name, entries in named.items():
             device = self.devices.get(name)
-            plan = None if device is None else rings_of.plan_of(device)
+            plan = None if device is None else self._plan(name, device)
             if device is None or plan is None:
                 raise TimelineFault(f"there is no device {name!r} with a ring", key="entries")
             if not isinstance(entries, Sequence) or isinstance(entries, str):
                 raise TimelineFault("`entries` is a list: [{code: 2, time: 9.2s}]", key="entries")
             made[name] = tuple(self._entry(device, plan, entry, at) for entry in entries)
         return made
+
+    def _plan(self, name: str, device: DeviceOptions) -> Plan | None:
+        if name not in self._plans:
+            self._plans[name] = rings_of.plan_of(device)
+        return self._plans[name]
 
     def _entry(self, device: DeviceOptions, plan: Plan, said: object, at: Micros) -> Noted:
         if isinstance(said, str):
@@ -259,8 +266,7 @@ class Reader:
 
     def _told_by_rings(self, lines: Sequence[Line]) -> None:
         """A tag is told by lines or by entries, not by both."""
-        rings = {name: rings_of.plan_of(self.devices[name]) for line in lines for name in line.noted}
-        told = {(name, tag) for name, plan in rings.items() if plan is not None for tag in plan.tags}
+        told = {(name, tag) for name, plan in self._plans.items() if plan is not None for tag in plan.tags}
         for index, line in enumerate(lines):
             for device, tag in line.values:
                 if (device, tag) in told:
