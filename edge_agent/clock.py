@@ -57,6 +57,10 @@ class Steady:
         if now.wall < wall:
             self._apart = wall - now.mono
 
+    def believe(self) -> None:
+        """The clock is known to be right: what it was before was wrong."""
+        self._apart = None
+
     @property
     def is_behind(self) -> bool:
         return self._apart is not None

@@ -6,7 +6,7 @@ that the broker is gone or back, and warns of devices that have begun to skip sc
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -56,7 +56,15 @@ class Heartbeat:
     """`run` it beside the collectors. `disk` is a folder on the buffer's disk."""
 
     def __init__(
-        self, floor: Floor, outbox: Outbox, health: Health, clock: Clock, *, disk: Path, running: Running
+        self,
+        floor: Floor,
+        outbox: Outbox,
+        health: Health,
+        clock: Clock,
+        *,
+        disk: Path,
+        running: Running,
+        synchronised: Callable[[], bool | None] = is_synchronised,
     ) -> None:
         self._floor = floor
         self._outbox = outbox
@@ -68,6 +76,7 @@ class Heartbeat:
         self._apart = _apart(self._began)
         self._adjusted = 0
         self._named = 0
+        self._synchronised = synchronised
         self._behind: frozenset[str] = frozenset()
         self._online: bool | None = None
 
@@ -135,7 +144,8 @@ class Heartbeat:
 
     async def _heartbeat(self) -> AgentHeartbeat:
         depth = await self._outbox.depth()
-        now, synced = self._clock.now(), is_synchronised()
+        synced = self._synchronised()
+        now = self._clock.now()
         timing = self._floor.timing()
         skews = {device: skew for one in timing.values() for device, skew in one.skews.items()}
         self._health.fills.append((now.mono, depth.fill))

@@ -170,7 +170,15 @@ class Agent:
             storekeeping = Storekeeping(outbox, lambda: sending.forwarder)
             gauge = Gauge(outbox, clock)
             inspection = Inspection(self._running, self.health, floor, outbox, gauge, clock)
-            heartbeat = Heartbeat(floor, outbox, self.health, clock, disk=buffer.parent, running=self._running)
+            heartbeat = Heartbeat(
+                floor,
+                outbox,
+                self.health,
+                clock,
+                disk=buffer.parent,
+                running=self._running,
+                synchronised=self._is_kept,
+            )
             explanation = Explanation(self._running, self.health, floor, outbox, clock)
             administration = Administration(floor, outbox, retained, clock, lambda: sending.forwarder)
             downlink = Downlink(self._running, floor, administration, clock)
@@ -197,6 +205,14 @@ class Agent:
                     await sending.end()
         finally:
             await outbox.close()
+
+    def _is_kept(self) -> bool | None:
+        """Whether a time server keeps the clock; one that does is believed whatever was stored, so that a date in the
+        future, set once by mistake, does not stay."""
+        kept = self._synchronised()
+        if kept:
+            self._clock.believe()
+        return kept
 
     async def _doubt_clock(self, outbox: Outbox) -> None:
         """A clock that was never set is behind what was stored last."""

@@ -212,3 +212,14 @@ async def test_a_clock_that_a_time_server_keeps_is_believed_even_if_it_is_behind
     async with running(tmp_path, clock=Dead(), synchronised=lambda: True) as run:
         await until(lambda: "state.changed" in run.types())
     assert run.messages[0].body.count(b'"time":"1970-')
+
+
+async def test_a_clock_that_a_time_server_sets_back_while_the_agent_runs_is_believed(tmp_path: Path) -> None:
+    kept = False
+    async with running(tmp_path, clock=Dead(), synchronised=lambda: kept) as run:
+        await until(lambda: "state.changed" in run.types())
+        assert run.messages[-1].body.count(b'"time":"1970-') == 0
+        kept = True
+        await until(lambda: run.messages[-1].body.count(b'"recordedtime":"1970-'), limit=20)
+        await until(lambda: "agent.clock_adjusted" in run.types(), limit=20)
+        assert b"clock_unsynced" not in run.messages[-1].body
