@@ -1,7 +1,7 @@
 """A batch that says no more than that the device lives: most of the scans of most machines.
 
 Every reading is the very object of the batch before, nothing is due, and no gap, register or sample set waits for
-a sign of life. Then a step would only note the time, and that is done here at a tenth of its price.
+a sign of life. Then a step would only note the time, and that is done here at half its price.
 """
 
 from drivers.base import Batch
