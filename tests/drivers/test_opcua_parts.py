@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from asyncua import ua
+from asyncua.common.structures104 import new_struct, new_struct_field
 from asyncua.ua.ua_binary import variant_to_binary
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,7 +142,14 @@ def test_a_flipped_byte_in_a_structure_is_read_or_refused(place: int, byte: int,
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def press() -> AsyncIterator[AsyncuaPress]:
+    """With a structure of its own, Ram, as one node and as an array."""
     async with asyncua_press() as running:
+        index = await running.server.get_namespace_index("urn:acme:press")
+        field = new_struct_field("Inner", ua.VariantType.Double, array=True)
+        await new_struct(running.server, index, "Ram", [new_struct_field("Id", ua.VariantType.Int32), field])
+        await running.server.load_data_type_definitions()
+        await running.add("Ram", ua.Ram(Id=4, Inner=[1.5, 2.5]))  # type: ignore[attr-defined]  # made just now
+        await running.add("Rams", [ua.Ram(Id=5), ua.Ram(Id=6, Inner=[9.0])])  # type: ignore[attr-defined]
         yield running
 
 
@@ -166,15 +174,6 @@ async def readings(options: OpcuaDevice, count: int) -> dict[str, Reading]:
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("polling", [False, True])
 async def test_structures_that_the_server_describes_are_read_by_field(press: AsyncuaPress, polling: bool) -> None:
-    from asyncua.common.structures104 import new_struct, new_struct_field
-
-    if not polling:
-        index = await press.server.get_namespace_index("urn:acme:press")
-        field = new_struct_field("Inner", ua.VariantType.Double, array=True)
-        await new_struct(press.server, index, "Ram", [new_struct_field("Id", ua.VariantType.Int32), field])
-        await press.server.load_data_type_definitions()
-        await press.add("Ram", ua.Ram(Id=4, Inner=[1.5, 2.5]))  # type: ignore[attr-defined]  # made just now
-        await press.add("Rams", [ua.Ram(Id=5), ua.Ram(Id=6, Inner=[9.0])])  # type: ignore[attr-defined]
     node = "nsu=urn:acme:press;s="
     tags: dict[str, dict[str, Any]] = {
         "id": {"node": node + "Ram", "field": "Id", "type": "int32"},
