@@ -10,7 +10,6 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from importlib.metadata import version
 
 from buffer.outbox import Message, Outbox, OutboxError
 from buffer.sqlite import SqliteOutbox
@@ -23,6 +22,7 @@ from edge_agent.backoff import Backoff
 from edge_agent.clock import EARLIEST, Clock, Steady, SystemClock
 from edge_agent.collector import Collector
 from edge_agent.control.place import socket_path
+from edge_agent.control.protocol import VERSION
 from edge_agent.control.server import ControlServer
 from edge_agent.delivery import plain
 from edge_agent.delivery.bounds import Bounds
@@ -53,7 +53,6 @@ from edge_agent.web.site import Site
 
 log = logging.getLogger(__name__)
 
-VERSION = version("edge-agent")
 PARTING_LIMIT = 1.5
 PARTING_STEP = 0.02
 REOPEN_AFTER = 1.0

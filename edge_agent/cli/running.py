@@ -99,4 +99,6 @@ def reached(call: Callable[[], Answer], *, invalid: ExitCode = ExitCode.TRY_AGAI
     except Refused as error:
         if error.code == "invalid":
             raise Stop(invalid, str(error)) from None
+        if error.code == "other_version":
+            raise Stop(ExitCode.TRY_AGAIN, str(error)) from None
         raise Stop(ExitCode.TRY_AGAIN, f"the agent refused: {error}") from None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.control.place import UNIX, connect
-from edge_agent.control.protocol import ANSWER_LIMIT, decode, encode
+from edge_agent.control.protocol import ANSWER_LIMIT, VERSION, decode, encode, other_version
 
 ANSWER_TIME = 5.0
 """Seconds that the agent has to answer."""
@@ -80,7 +80,7 @@ class ControlClient:
             raise NoAnswer("the agent does not accept connections") from error
         except OSError as error:
             raise NotRunning(str(error)) from error
-        request = {**parameters, "do": do}
+        request = {**parameters, "do": do, "version": VERSION}
         if token is not None:
             request["token"] = token
         return sock, encode(request)
@@ -102,6 +102,8 @@ class ControlClient:
 
     def _first(self, line: bytes) -> dict[str, Any]:
         answer = decode(line)
+        if answer.get("version") != VERSION:
+            raise Refused("other_version", other_version(answer.get("version"), VERSION))
         if not answer.get("ok"):
             raise Refused(str(answer.get("code", "failed")), str(answer.get("error", "the agent refused")))
         return answer

@@ -3,17 +3,25 @@
 The client sends one line, `{"do": "status", …parameters}`. The agent answers with one line, `{"ok": true,
 "result": …}` or `{"ok": false, "code": "unknown_command", "error": "…"}`. A stream is announced by `{"ok": true,
 "stream": true}` and then sends `{"item": …}` for each item and `{"dropped": n}` where the client was too slow
-for n of them. Codes: `invalid`, `unknown_command`, `denied`, `busy`, `failed`.
+for n of them. Codes: `invalid`, `unknown_command`, `denied`, `busy`, `failed`, `other_version`.
+
+Both say their version in the first line (`"version"`). After an upgrade the agent that still runs is the old one: a
+question of another version is not answered, since either might understand the other wrongly.
 """
 
 import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 REQUEST_LIMIT = 1 << 16
 """Longest request in bytes."""
 ANSWER_LIMIT = 1 << 26
 """Longest line of an answer in bytes."""
+
+
+VERSION = version("edge-agent")
+"""Of the program that this process runs, whatever has been installed since."""
 
 
 class Malformed(ValueError):
@@ -34,3 +42,15 @@ def decode(line: bytes) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise Malformed("the line is not a JSON object")
     return message
+
+
+def other_version(agent: object, asking: object) -> str:
+    """What a person does where the two are not of one version."""
+    return (
+        f"the agent that runs is {_program(agent)}, the program that asks is {_program(asking)}: restart the agent, "
+        "so that both are the same"
+    )
+
+
+def _program(said: object) -> str:
+    return f"version {said}" if isinstance(said, str) else "of another version"

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from edge_agent.clients import Clients
 from edge_agent.control.feed import Dropped
 from edge_agent.control.place import UNIX, listen, remove
-from edge_agent.control.protocol import REQUEST_LIMIT, decode, encode
+from edge_agent.control.protocol import REQUEST_LIMIT, VERSION, decode, encode, other_version
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,10 @@ class ControlServer:
         if self._token is not None and not _same(request.pop("token", None), self._token):
             await _refuse(writer, "denied", "the token is not that of this agent")
             return
+        asking = request.pop("version", None)
+        if asking != VERSION:
+            await _refuse(writer, "other_version", other_version(VERSION, asking))
+            return
         name = request.pop("do", None)
         command = self._commands.get(name) if isinstance(name, str) else None
         if command is None:
@@ -86,7 +90,7 @@ class ControlServer:
                 return
             if inspect.isawaitable(result):
                 result = await result
-            answer = encode({"ok": True, "result": result})
+            answer = encode({"ok": True, "version": VERSION, "result": result})
         except ValueError as error:
             await _refuse(writer, "invalid", str(error))
         except (ConnectionError, TimeoutError):
@@ -114,7 +118,7 @@ async def _stream(items: AsyncIterator[Any], reader: asyncio.StreamReader, write
 
 
 async def _send_all(items: AsyncIterator[Any], writer: asyncio.StreamWriter) -> None:
-    writer.write(encode({"ok": True, "stream": True}))
+    writer.write(encode({"ok": True, "version": VERSION, "stream": True}))
     async with AsyncExitStack() as stack:
         if isinstance(items, AsyncGenerator):
             await stack.enter_async_context(aclosing(items))
@@ -124,7 +128,7 @@ async def _send_all(items: AsyncIterator[Any], writer: asyncio.StreamWriter) -> 
 
 
 async def _refuse(writer: asyncio.StreamWriter, code: str, error: str) -> None:
-    writer.write(encode({"ok": False, "code": code, "error": error}))
+    writer.write(encode({"ok": False, "version": VERSION, "code": code, "error": error}))
     await writer.drain()
 
 

@@ -12,6 +12,7 @@ import pytest
 from edge_agent.control.client import ControlClient, NoAnswer, NotRunning, Refused
 from edge_agent.control.feed import Dropped, Feed
 from edge_agent.control.place import connect, listen, socket_path
+from edge_agent.control.protocol import VERSION, decode, encode
 from edge_agent.control.server import CONNECTIONS, ControlServer
 
 
@@ -70,11 +71,12 @@ async def test_a_client_without_the_token_is_refused(place: Path) -> None:
         b"[1]\n",
         b'{"do":7}\n',
         b'{"do":"nothing"}\n',
+        b'{"do":"status","version":7}\n',
         b"\xff\xfe\n",
         b"[" * 60_000 + b"\n",
         b"x" * 70_000,
     ],
-    ids=["empty", "text", "list", "no name", "unknown", "not utf-8", "deep", "long"],
+    ids=["empty", "text", "list", "no name", "unknown", "version", "not utf-8", "deep", "long"],
 )
 async def test_malformed_input_is_refused_and_harms_nothing(place: Path, sent: bytes) -> None:
     async with ControlServer(place, {"status": lambda _: "fine"}):
@@ -101,6 +103,31 @@ async def test_a_command_that_fails_is_told_to_its_caller_alone(place: Path) -> 
         with pytest.raises(Refused, match="n must be a number"):
             await in_thread(client.ask, "picky")
         assert await in_thread(client.ask, "status") == "fine"
+
+
+async def test_an_agent_of_another_version_is_not_misunderstood(place: Path, unix: bool) -> None:
+    async with ControlServer(place, {"status": lambda _: "fine"}, unix=unix):
+        sock, token = connect(place, 5, unix=unix)
+        sock.close()
+        asked = encode({"do": "status", "version": "0.0.9", "token": token})
+        answer = decode(await in_thread(raw, place, unix, asked))
+    assert (answer["ok"], answer["code"], answer["version"]) == (False, "other_version", VERSION)
+    assert f"version {VERSION}" in answer["error"]
+    assert "version 0.0.9" in answer["error"]
+
+
+@pytest.mark.parametrize("said", ['{"ok":true,"version":"0.0.9","result":{}}', '{"ok":true,"result":{}}'])
+async def test_an_answer_of_an_agent_of_another_version_is_told_as_such(place: Path, said: str) -> None:
+    sock, _ = listen(place)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(said.encode() + b"\n")
+        writer.close()
+
+    async with await asyncio.start_unix_server(answer, sock=sock):
+        with pytest.raises(Refused, match="restart the agent"):
+            await in_thread(ControlClient(place).ask, "status")
 
 
 async def test_without_an_agent_the_client_says_that_none_runs(place: Path, unix: bool) -> None:
@@ -172,7 +199,7 @@ async def test_a_client_that_never_reads_does_not_hold_the_agent_up(place: Path)
     async with ControlServer(place, {"tail": lambda _: feed.listen(), "status": lambda _: "fine"}):
         sock, _ = connect(place, 5)
         with sock:
-            sock.sendall(b'{"do":"tail"}\n')
+            sock.sendall(encode({"do": "tail", "version": VERSION}))
             await until(lambda: feed.wanted)
             for _ in range(5000):
                 feed.publish({"body": "x" * 1000})
@@ -186,7 +213,7 @@ async def test_too_many_clients_are_refused(place: Path) -> None:
         with ExitStack() as stack:
             for _ in range(CONNECTIONS):
                 sock = stack.enter_context(connect(place, 5)[0])
-                sock.sendall(b'{"do":"tail"}\n')
+                sock.sendall(encode({"do": "tail", "version": VERSION}))
             await until(lambda: feed.listeners == CONNECTIONS)
             with pytest.raises(Refused, match="already talks"):
                 await in_thread(ControlClient(place).ask, "tail")
