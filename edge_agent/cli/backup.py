@@ -9,6 +9,7 @@ from edge_agent.cli.command import Section, command
 from edge_agent.cli.exits import ExitCode, Stop
 from edge_agent.cli.loading import load
 from edge_agent.cli.ui import Ui
+from edge_agent.cli.words import counted
 
 if TYPE_CHECKING:
     from config.load import Loaded
@@ -91,10 +92,12 @@ def register(app: typer.Typer) -> None:
             names = [str(path) for path in written]
             ui.result({"ok": True, "agent_id": agent, "config": str(config), "files": names})
             return
-        files = "1 file" if len(written) == 1 else f"{len(written)} files"
-        ui.result(f"agent {agent} is restored, {files}; its configuration is {config}")
+        ui.result(f"agent {agent} is restored, {counted(len(written), 'file')}; its configuration is {config}")
         if clone is None and not manifest["move"]:
             ui.note("the same agent may run on one PC only: stop the old one for good before you start this one")
+        for outside in manifest["outside"].values():
+            if Path(outside) in written:
+                ui.note(f"outside {to}: {outside}")
         ui.note(f"   check it:  edge-agent doctor {config}")
 
 

@@ -9,6 +9,7 @@ import typer
 from edge_agent.cli.command import Section, command
 from edge_agent.cli.exits import ExitCode, Stop
 from edge_agent.cli.ui import Ui
+from edge_agent.cli.words import counted
 
 if TYPE_CHECKING:
     from edge_agent.cli.progress import Progress
@@ -180,7 +181,7 @@ def _save(ui: Ui, file: Path, delimiter: str, tags: "list[Row]", found: list[dic
     if ui.json:
         ui.result({"ok": True, "file": str(file), "tags": len(tags)})
     else:
-        ui.result(f"{len(tags)} tags are written to {file}")
+        ui.result(f"{counted(len(tags), 'tag')} written to {file}")
         ui.note(f"   keep the rows you want, then: edge-agent tags import {file}")
 
 

@@ -13,6 +13,7 @@ from edge_agent.cli.command import Section, command
 from edge_agent.cli.exits import ExitCode, Stop
 from edge_agent.cli.loading import File, load
 from edge_agent.cli.ui import Ui
+from edge_agent.cli.words import counted
 
 
 class State(StrEnum):
@@ -132,7 +133,11 @@ def register(app: typer.Typer) -> None:
             raise Stop(ExitCode.TRY_AGAIN, f"cannot write {target}: {why}") from None
         finally:
             part.unlink(missing_ok=True)
-        ui.result({"ok": True, "file": str(target), "events": count} if ui.json else f"{count} events in {target}")
+        ui.result(
+            {"ok": True, "file": str(target), "events": count}
+            if ui.json
+            else f"{counted(count, 'event')} in {target}"
+        )
 
     @command(
         group,
@@ -166,11 +171,11 @@ def register(app: typer.Typer) -> None:
                 sent, waiting, at = sent + told["sent"], waiting + told["waiting"], told["last"]
                 gone.extend(told["unavailable"])
                 if at < last:
-                    ui.note(f"{sent} events sent again, up to number {at}")
+                    ui.note(f"{counted(sent, 'event')} sent again, up to number {at}")
 
         reached(follow)
         if at < last:
-            done = f"{sent} events were sent again, up to number {at}: " if sent else ""
+            done = f"{counted(sent, 'event')} sent again, up to number {at}: " if sent else ""
             text = f"{done}the agent has no connection to the broker"
             raise Stop(ExitCode.TRY_AGAIN, text, hints=["edge-agent status says why"])
         if not sent and not waiting:
@@ -178,7 +183,7 @@ def register(app: typer.Typer) -> None:
         if ui.json:
             ui.result({"ok": True, "sent": sent, "waiting": waiting, "unavailable": gone})
             return
-        ui.result(f"{sent} events were sent again")
+        ui.result(f"{counted(sent, 'event')} sent again")
         if waiting:
             ui.result(f"  {waiting} wait to be sent for the first time, and go when it is their turn")
         for begin, end in gone[:20]:
@@ -196,14 +201,14 @@ def register(app: typer.Typer) -> None:
             rows, after = rows + page["rows"], page["position"]
             bad += page["bad"]
             if rows % BIG == 0:
-                ui.note(f"{rows} messages looked at, {len(bad)} damaged")
+                ui.note(f"{counted(rows, 'message')} looked at, {len(bad)} damaged")
         if agent is None and rows > BIG:
             ui.note("now the file as a whole; a minute for each 10 GB or so")
         faults = ask("whole") if agent is None else []
         if ui.json:
             ui.result({"ok": not bad and not faults, "messages": rows, "damaged": bad, "file": faults})
         else:
-            ui.result(f"{rows} messages, {len(bad)} damaged")
+            ui.result(f"{counted(rows, 'message')}, {len(bad)} damaged")
             for text in [*(f"position {position} is not as it was written" for position in bad[:20]), *faults]:
                 ui.result(f"  {text}")
         if bad or faults:
@@ -233,7 +238,11 @@ def register(app: typer.Typer) -> None:
         if ui.json:
             ui.result({"ok": True, "state": state.value, "there": count, "removed": removed})
         else:
-            ui.result(f"{removed} messages removed" if yes else f"{count} messages would go; do it with --yes")
+            ui.result(
+                f"{counted(removed, 'message')} removed"
+                if yes
+                else f"{counted(count, 'message')} would go; do it with --yes"
+            )
 
     app.add_typer(group)
 

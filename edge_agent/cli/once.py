@@ -8,6 +8,7 @@ from edge_agent.cli.command import Section, command
 from edge_agent.cli.exits import ExitCode, Stop
 from edge_agent.cli.loading import File, load
 from edge_agent.cli.ui import Ui
+from edge_agent.cli.words import counted
 
 if TYPE_CHECKING:
     from config.load import Loaded
@@ -133,9 +134,7 @@ def _show(ui: Ui, told: dict[str, Any]) -> None:
         if ui.verbose and device["native"]:
             ui.error(device["native"])
     sent = told["published"]
-    ui.result(
-        "events that would be sent:" if sent is None else f"{sent} events were sent and confirmed, of this kind:"
-    )
+    ui.result("events that would be sent:" if sent is None else f"{counted(sent, 'event')} sent and confirmed:")
     for event in told["events"]:
         ui.result(f"  {event_line(event)}")
     if not told["events"]:

@@ -11,6 +11,7 @@ from edge_agent.cli.ui import Ui
 
 if TYPE_CHECKING:
     from config.load import Loaded
+    from config.model import DeviceOptions
     from edge_agent.looking import Way
 
 _COLOURS = {"GOOD": "green", "UNCERTAIN": "yellow", "BAD": "red"}
@@ -41,7 +42,7 @@ def register(app: typer.Typer) -> None:
 
         async def run() -> list[dict[str, Any]]:
             async with way(loaded.config.devices, loaded) as through:
-                return await once(through, asked, wide=all_decodings)
+                return await once(through, loaded, asked, wide=all_decodings)
 
         with Progress(ui, "tags"):
             seen = look(ui, run)
@@ -69,7 +70,7 @@ def register(app: typer.Typer) -> None:
             left = count
             async with way(loaded.config.devices, loaded) as through:
                 while True:
-                    for one in await once(through, asked, wide=all_decodings):
+                    for one in await once(through, loaded, asked, wide=all_decodings):
                         now = one["value"], one["quality"], one["detail"], one["registers"]
                         if last.get(one["name"]) == now:
                             continue
@@ -112,22 +113,31 @@ def find(loaded: "Loaded", tags: list[str]) -> dict[str, list[str]]:
     return {device: list(dict.fromkeys(found)) for device, found in asked.items()}
 
 
-async def once(through: "Way", asked: Mapping[str, list[str]], *, wide: bool) -> list[dict[str, Any]]:
+async def once(
+    through: "Way", loaded: "Loaded", asked: Mapping[str, list[str]], *, wide: bool
+) -> list[dict[str, Any]]:
     """Each tag with stable keys; with `wide` its `decodings` too."""
     seen = []
     for device, tags in asked.items():
         for one in await through.look(device, tags, wide=wide):
             told = {"device": device, "name": f"{device}/{one['tag']}", **one}
             if wide:
-                told["decodings"] = _decodings(one["registers"])
+                told["decodings"] = _decodings(one["registers"], loaded.config.devices[device], one["tag"])
             seen.append(told)
     return seen
 
 
-def _decodings(registers: list[int]) -> list[dict[str, Any]]:
-    from drivers.modbus.decodings import decodings
+def _decodings(registers: list[int], device: "DeviceOptions", tag: str) -> list[dict[str, Any]]:
+    """All of them, with the one that the configuration names as `configured`."""
+    from drivers.modbus.decodings import SIZES, decodings
+    from drivers.modbus.encoding import of_form
+    from drivers.modbus.options import ModbusDevice
 
-    return [one._asdict() for one in decodings(registers)]
+    configured = None
+    if isinstance(device, ModbusDevice):
+        kind, word_order, byte_order, *_ = of_form(device.tags[tag], device.word_order, device.byte_order)
+        configured = (kind, word_order if SIZES.get(kind, 1) > 1 else "big", byte_order)
+    return [{**one._asdict(), "configured": one[:3] == configured} for one in decodings(registers)]
 
 
 def lines(ui: Ui, seen: list[dict[str, Any]], *, stamped: bool = False) -> list[str]:
@@ -165,7 +175,7 @@ def _registers(registers: list[int]) -> str:
 
 
 def _table(ui: Ui, one: Mapping[str, Any]) -> list[str]:
-    """The plausible decodings are marked."""
+    """The plausible decodings are marked, and the one in use."""
     from edge_agent.cli.words import table
 
     rows = [
@@ -175,6 +185,7 @@ def _table(ui: Ui, one: Mapping[str, Any]) -> list[str]:
             f"word_order: {found['word_order']}" if _words(found) > 1 else "",
             f"byte_order: {found['byte_order']}",
             "-" if found["value"] is None else _short(found["value"]),
+            "as configured" if found["configured"] else "",
         ]
         for found in one["decodings"]
     ]

@@ -10,6 +10,7 @@ from edge_agent.cli.command import Section, command
 from edge_agent.cli.exits import ExitCode, Stop
 from edge_agent.cli.loading import load, sorted_out
 from edge_agent.cli.ui import Ui
+from edge_agent.cli.words import counted
 
 if TYPE_CHECKING:
     from config.load import Loaded
@@ -194,7 +195,7 @@ async def _record(ui: Ui, loaded: "Loaded", devices: Collection[str], writer: _W
             each.cancel()
         await asyncio.wait({told, pace, task})
         sink.end()
-        ui.note(f"{recording.rows} rows")
+        ui.note(counted(recording.rows, "row"))
         if ended:
             try:
                 task.result()

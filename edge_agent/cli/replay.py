@@ -9,6 +9,7 @@ from edge_agent.cli.command import Section, command
 from edge_agent.cli.exits import ExitCode, Stop
 from edge_agent.cli.loading import load, sorted_out
 from edge_agent.cli.ui import Ui
+from edge_agent.cli.words import counted
 
 if TYPE_CHECKING:
     from config.model import Config
@@ -96,7 +97,7 @@ def _play(ui: Ui, config: "Config", path: Path, machine: str | None, start: str 
     for made in drive_for(config, names, began).play(lines, end):
         ui.result(script.encode(made).decode())
         count += 1
-    ui.note(f"{len(lines)} lines, {count} events")
+    ui.note(f"{counted(len(lines), 'line')}, {counted(count, 'event')}")
 
 
 def _first(samples: "list[Sample]") -> int:

@@ -16,6 +16,7 @@ from edge_agent.cli.command import Section, command
 from edge_agent.cli.exits import ExitCode, Stop
 from edge_agent.cli.loading import load, read, report
 from edge_agent.cli.ui import Ui
+from edge_agent.cli.words import counted
 
 if TYPE_CHECKING:
     from config.errors import Fault
@@ -72,7 +73,7 @@ def register(app: typer.Typer) -> None:
         if ui.json:
             ui.result({"ok": True, "file": str(csv), "tags": len(rows)})
         else:
-            ui.result(f"{len(rows)} tags are written to {csv}")
+            ui.result(f"{counted(len(rows), 'tag')} written to {csv}")
             ui.note(f"   change the rows, then: edge-agent tags import {csv}")
 
     @command(
@@ -115,7 +116,7 @@ def register(app: typer.Typer) -> None:
         if plan.conflicts and on_conflict is Conflict.ABORT:
             hints = [f"{csv}:{row.places['tag'].line}: {row.device}/{row.tag}" for row in plan.conflicts[:10]]
             hints.append("--on-conflict overwrite takes those of the spreadsheet, skip leaves them as they are")
-            what = f"{len(plan.conflicts)} tags are there already with other settings; nothing is written"
+            what = f"{counted(len(plan.conflicts), 'tag')} with other settings there already; nothing is written"
             raise Stop(ExitCode.WILL_NOT_OVERWRITE, what, hints=hints)
         kept = {} if dry_run else _write(ui, loaded, plan, table)
         _tell(ui, csv, plan, kept, dry_run=dry_run)
@@ -329,7 +330,8 @@ def _tell(ui: Ui, csv: Path, plan: Plan, kept: Mapping[str, str], *, dry_run: bo
     for line in diffs:
         ui.result(ui.paint(line, {"+": "green", "-": "red"}.get(line[:1], "dim")))
     would = "would be " if dry_run else ""
-    counts = f"{len(plan.added)} tags {would}added, {len(plan.changed)} {would}changed, {plan.unchanged} as they were"
+    added = f"{counted(len(plan.added), 'tag')} {would}added"
+    counts = f"{added}, {len(plan.changed)} {would}changed, {plan.unchanged} as they were"
     ui.result(f"{counts}{skipped}")
     if plan.removed:
         ui.result(f"{len(plan.removed)} {would}taken out: {', '.join(plan.removed)}")

@@ -51,6 +51,11 @@ def clock(text: str) -> str:
     return f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d} {_offset(moment)}"
 
 
+def counted(count: int, thing: str) -> str:
+    """`1 event`, `2 events`, `1 machine`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def size(count: float) -> str:
     """`512 B`, `3.4 KiB`, `4.0 GiB`."""
     for unit in ("B", "KiB", "MiB"):

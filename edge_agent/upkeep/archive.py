@@ -15,7 +15,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from config import yaml12
 from config.load import Loaded
@@ -104,17 +104,27 @@ def retire(loaded: Loaded, stamp: str) -> Path | None:
     return retired
 
 
+_MANIFEST: Final = {"agent_id": str, "config": str, "move": bool, "files": list, "outside": dict}
+
+
 def read_manifest(backup: Path) -> dict[str, Any]:
     """Raises `Unusable`, and OSError."""
     try:
         with zipfile.ZipFile(backup) as zip_:
-            manifest: dict[str, Any] = json.loads(zip_.read("manifest.json"))
+            manifest = json.loads(zip_.read("manifest.json"))
             names = set(zip_.namelist())
             broken = zip_.testzip()
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
         raise Unusable(f"{backup} is no backup of edge-agent ({error})") from None
+    if not isinstance(manifest, dict):
+        raise Unusable(f"{backup} is no backup of edge-agent (its manifest is no object)")
     if manifest.get("format") != FORMAT:
         raise Unusable(f"{backup} was written by a newer version ({manifest.get('version')})")
+    wrong = [key for key, kind in _MANIFEST.items() if not isinstance(manifest.get(key), kind)]
+    if not wrong and not all(isinstance(name, str) for name in (*manifest["files"], *manifest["outside"].values())):
+        wrong = ["list of files"]
+    if wrong:
+        raise Unusable(f"{backup} is no backup of edge-agent (its manifest has no valid {wrong[0]})")
     missing = [name for name in manifest["files"] if name not in names]
     if broken or missing:
         raise Unusable(f"{backup} is damaged: {broken or missing[0]}")

@@ -93,7 +93,7 @@ def test_dead_letters_go_when_it_is_said_twice(
     db.close()
 
     assert "B607 too large" in edge_agent("buffer", "list", file, "--state", "dead").stdout
-    assert "1 messages would go" in edge_agent("buffer", "purge", file).stdout
+    assert "1 message would go" in edge_agent("buffer", "purge", file).stdout
     assert told(edge_agent("buffer", "purge", file, "--yes", "-o", "json"))["removed"] == 1
     assert told(edge_agent("buffer", "stats", file, "-o", "json"))["dead"] == 0
 

@@ -138,7 +138,7 @@ def test_skip_leaves_what_is_there_and_adds_the_rest(edge_agent: Run, line: Path
     (line.parent / "new.csv").write_text("tag,coil\nburner,7\ndoor,3\n", encoding="utf-8")
     done = edge_agent("tags", "import", "new.csv", "--device", "oven-1", "--on-conflict", "skip")
     assert done.exit_code == 0, done.stderr
-    assert "1 tags added, 0 changed, 0 as they were, 1 skipped" in done.stdout
+    assert "1 tag added, 0 changed, 0 as they were, 1 skipped" in done.stdout
     assert line.read_text("utf-8") == LINE.replace("type: uint32}\n", "type: uint32}\n        door: {coil: 3}\n")
 
 
@@ -147,7 +147,7 @@ def test_a_tag_without_a_row_stays_unless_it_is_to_be_taken_out(edge_agent: Run,
         "device;tag;holding;type\noven-1;trays;200;uint32\nmeter;amps;210;float32\n", encoding="utf-8"
     )
     kept = edge_agent("tags", "import", "new.csv", "--dry-run").stdout
-    assert kept.endswith("1 tags would be added, 0 would be changed, 1 as they were\n")
+    assert kept.endswith("1 tag would be added, 0 would be changed, 1 as they were\n")
     dry = edge_agent("tags", "import", "new.csv", "--prune", "--dry-run")
     assert "4 would be taken out: oven-1/burner, oven-1/temp, meter/kwh, meter/on" in dry.stdout
     assert "-        burner: {coil: 0}          # on while it heats" in dry.stdout

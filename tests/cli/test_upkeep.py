@@ -197,6 +197,25 @@ def test_a_buffer_moves_once_and_only_from_an_agent_that_stands(
     assert (tmp_path / "new/data/buffer.db").stat().st_size > 0
 
 
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        "7",
+        "{}",
+        '{"format": 1}',
+        '{"format": 1, "agent_id": "a", "config": "a.yaml", "move": false, "files": [7], "outside": {}}',
+        '{"format": 1, "agent_id": "a", "config": "a", "move": false, "files": ["config/../../a"], "outside": {}}',
+    ],
+)
+def test_a_backup_that_somebody_has_made_up_is_refused(edge_agent: Run, tmp_path: Path, manifest: str) -> None:
+    with zipfile.ZipFile(tmp_path / "made-up.zip", "w") as zip_:
+        zip_.writestr("manifest.json", manifest)
+        zip_.writestr("config/../../a", "")
+    refused = edge_agent("restore", "made-up.zip", "--to", "x")
+    assert refused.exit_code == 2, refused.output
+    assert not Path("x").exists()
+
+
 def test_what_lies_outside_of_the_folder_goes_back_to_its_place(edge_agent: Run, press: Path, tmp_path: Path) -> None:
     config = press / "edge-agent.yaml"
     place = tmp_path / "var/buffer.db"
@@ -209,6 +228,8 @@ def test_what_lies_outside_of_the_folder_goes_back_to_its_place(edge_agent: Run,
     restored = told(edge_agent("restore", "line.zip", "--to", "new", "-o", "json"))
     assert str(place) in restored["files"]
     assert place.read_bytes() == b"numbers"
+    told_again = edge_agent("restore", "line.zip", "--to", "once more", "--force")
+    assert f"outside once more: {place}" in told_again.stderr
     assert edge_agent("restore", "line.zip", "--to", "other").exit_code == 73, "it is there already"
     assert not Path("other").exists(), "nothing is written before that is known"
 
