@@ -107,7 +107,7 @@ async def test_an_answer_damaged_on_its_way_is_asked_for_once_more(way):
 )
 async def test_an_answer_that_does_not_fit_is_no_value(wrong, says):
     async with reached(scripted(right, right, wrong), "tcp") as (_, url):
-        driver = Drivers().open("oven-1", device(url))
+        driver = Drivers().open("oven-1", device(url, timeout="1s"))
         await driver.connect()
         assert [reading.value for reading in (await driver.read()).readings] == [1, 2, 3]
         with pytest.raises(ConnectionLost) as raised:
