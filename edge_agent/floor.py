@@ -156,12 +156,13 @@ class Floor:
         for watcher in self.watchers if batch.recalled is None else ():
             watcher(batch, now)
         machines = self._by_device.get(batch.device, ())
+        must = batch.entries is not None or batch.recalled is not None
+        outcomes = self._each(machines, lambda m, s, at: m.step(s, batch, at), now, must=must)
         rows: dict[str, bytes] = {}
         if batch.entries is not None:
             self._positions[batch.device] = batch.entries.position
             rows[_ring(batch.device)] = batch.entries.position.encode()
-        must = batch.entries is not None or batch.recalled is not None
-        await self._commit(self._each(machines, lambda m, s, at: m.step(s, batch, at), now, must=must), now, rows)
+        await self._commit(outcomes, now, rows)
 
     def position(self, device: str) -> str | None:
         """Up to where the device's ring was fed; empty if that never was."""
@@ -205,9 +206,10 @@ class Floor:
         now: Instant,
         *,
         must: bool = False,
-    ) -> Iterator[tuple[Machine, Outcome]]:
+    ) -> list[tuple[Machine, Outcome]]:
         """What each machine makes of it. One that fails stays as it was until its next reading, for it must not stop
-        the others. `must`: what it is given comes only once, so that is raised instead."""
+        the others. `must`: what it is given comes only once, so that is raised, before any of them goes on."""
+        outcomes = []
         for machine in machines:
             try:
                 outcome = act(machine, self._states[machine.name], now)
@@ -216,7 +218,8 @@ class Floor:
                     raise
                 self._note_failure(machine.name, error, now)
                 continue
-            yield machine, outcome
+            outcomes.append((machine, outcome))
+        return outcomes
 
     def _note_failure(self, machine: str, error: Exception, now: Instant) -> None:
         """Say so, once a minute for each machine."""

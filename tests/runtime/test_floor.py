@@ -36,13 +36,13 @@ class Fragile(Machine):
         raise RuntimeError("a bug in a timer")
 
 
-async def begin() -> tuple[Floor, list[Message]]:
+async def begin(*, fragile_last: bool = False) -> tuple[Floor, list[Message]]:
     outbox = MemoryOutbox(now=lambda: 0)
     await outbox.open()
     made = config({**PRESS, "flush": "1s"})
     made = made.model_copy(update={"machines": {"saw": made.machines["press"], **made.machines}})
     machines = [Fragile(made, "saw", epoch=outbox.epoch), Machine(made, "press", epoch=outbox.epoch)]
-    floor = Floor(made, machines, outbox, Retained(), SystemClock())
+    floor = Floor(made, machines[::-1] if fragile_last else machines, outbox, Retained(), SystemClock())
     told: list[Message] = []
     floor.observers.append(told.extend)
     await floor.open()
@@ -104,8 +104,15 @@ async def test_a_timer_that_fails_is_not_tried_over_and_over() -> None:
     assert saw.timers == 1
 
 
-async def test_what_comes_only_once_is_not_passed_over() -> None:
-    floor, _ = await begin()
-    entries = Entries("1", frozenset(NUMBERS))
+@pytest.mark.parametrize("fragile_last", [False, True])
+async def test_what_comes_only_once_is_not_passed_over(fragile_last: bool) -> None:
+    floor, told = await begin(fragile_last=fragile_last)
+    await floor.feed(batch(2, 0, 100, 0))
+    before = floor.describe()
     with pytest.raises(RuntimeError, match="a bug"):
-        await floor.feed(batch(2, 66, 100, 0, entries=entries))
+        await floor.feed(batch(8, 66, 101, 0, entries=Entries("1", frozenset(NUMBERS))))
+    assert floor.position("press") == "", "so it is asked for again"
+    assert floor.describe() == before, "and nothing of it is counted twice then"
+    await floor.feed(batch(8, 0, 101, 0))
+    numbers = [one.seq for one in told if one.stream == "press.p"]
+    assert numbers == list(range(1, len(numbers) + 1))
