@@ -7,7 +7,8 @@ and declared like everything else; one that was on its way at that moment may ar
 of an earlier epoch are folded with them, or an agent that is started again and again would fill the buffer with them.
 
 Where nothing else is left that may go, numbers that do not follow each other are folded too: then a declaration is an
-upper bound, from the first number to the last, and `count_by_type` says how many are really gone.
+upper bound, from the first number to the last, and `count_by_type` says how many are really gone. So those without
+counts, of damaged rows, are not among these, and what is folded with one has none either.
 """
 
 import json
@@ -94,11 +95,17 @@ def _merged(losses: Iterable[DataLoss], widely: bool) -> list[DataLoss]:
     merged: list[DataLoss] = []
     for loss in sorted(losses, key=lambda loss: (*_kind(loss), loss.seq_from or 0)):
         last = merged[-1] if merged else None
-        if last is not None and _kind(last) == _kind(loss) and (widely or loss.seq_from == (last.seq_to or 0) + 1):
+        if last is not None and _kind(last) == _kind(loss) and _may_join(last, loss, widely):
             merged[-1] = _both(last, loss)
         else:
             merged.append(loss)
     return merged
+
+
+def _may_join(first: DataLoss, second: DataLoss, widely: bool) -> bool:
+    if widely and first.count_by_type is not None and second.count_by_type is not None:
+        return True
+    return second.seq_from == (first.seq_to or 0) + 1
 
 
 def _kind(loss: DataLoss) -> tuple[str, ...]:
@@ -108,11 +115,12 @@ def _kind(loss: DataLoss) -> tuple[str, ...]:
 def _both(first: DataLoss, second: DataLoss) -> DataLoss:
     """`second` begins behind the begin of `first`."""
     older, newer = sorted((first, second), key=lambda loss: loss.seq_to or 0)
+    counts = first.count_by_type, second.count_by_type
     totals: dict[str, Mapping[str, Any]] = {**(older.totals_after or {}), **(newer.totals_after or {})}
     return replace(
         first,
         seq_to=newer.seq_to,
-        count_by_type=Counter(first.count_by_type or {}) + Counter(second.count_by_type or {}),
+        count_by_type=None if None in counts else Counter(counts[0]) + Counter(counts[1]),
         totals_after=totals or None,
     )
 

@@ -56,6 +56,18 @@ def test_where_nothing_else_may_go_a_declaration_is_an_upper_bound_with_the_righ
     assert (one.seq_from, one.seq_to, one.count_by_type) == (1, 37, {"production.counted": 13})
 
 
+def test_what_damage_has_taken_is_never_told_as_a_count_of_none_nor_as_more_than_it_was() -> None:
+    damaged = {"cause": "db_corrupt", "count_by_type": None}
+    rows = waiting(*(lost(n, n, **damaged) for n in (*range(1, 9), 20, 30)))
+    for widely in (False, True):
+        folding = folded([rows], widely=widely)
+        assert folding is not None
+        _, *said = folding.said
+        assert [(one.seq_from, one.seq_to, one.count_by_type) for one in said] == [
+            (1, 8, None), (20, 20, None), (30, 30, None)
+        ]  # fmt: skip
+
+
 def test_what_nobody_knows_the_extent_of_and_the_first_word_of_an_epoch_stay_as_they_are() -> None:
     unknown = {"lost_stream": "saw2.p", "lost_epoch": "e1", "extent": "unknown", "cause": "rollback"}
     first, later = {"version": "1", "prev_epoch": "e0"}, {"version": "1"}
