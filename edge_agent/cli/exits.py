@@ -8,6 +8,7 @@ import codecs
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -76,8 +77,11 @@ def guard(ui: "Ui", command: Callable[[], None]) -> None:
 
 def leave(app: Callable[[], Any]) -> None:
     """Run the whole program: UTF-8 on any locale, but plain signs on a terminal that does not know it; quiet when the
-    reader of a pipe has gone."""
+    reader of a pipe has gone, and in a sentence when the disk behind stdout is full."""
     codecs.register_error(_PLAIN, _plain)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # as long as the program
     for stream in (sys.stdout, sys.stderr):
         if not hasattr(stream, "reconfigure"):
             continue
@@ -99,6 +103,11 @@ def leave(app: Callable[[], Any]) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         _silence()
+    except OSError as error:
+        _silence()
+        if code == ExitCode.FINE:
+            sys.stderr.write(f"error: {error.strerror}\n")
+            code = ExitCode.TRY_AGAIN
     sys.exit(code)
 
 
@@ -131,15 +140,15 @@ def _tell(ui: "Ui", stop: Stop) -> None:
     if not stop.message:
         return
     if ui.json:
-        ui.result(
-            {
-                "ok": False,
-                "exit": int(stop.code),
-                "code": stop.fault,
-                "error": stop.message,
-                "hints": list(stop.hints),
-            }
-        )
+        said = {
+            "ok": False,
+            "exit": int(stop.code),
+            "code": stop.fault,
+            "error": stop.message,
+            "hints": list(stop.hints),
+        }
+        with suppress(OSError):  # stdout may be what has failed
+            ui.result(said)
     ui.error(stop.message, *stop.hints, code=stop.fault)
     if stop.native and ui.verbose:
         ui.error(stop.native)
@@ -156,7 +165,7 @@ def _without_secrets(text: str) -> str:
 
 
 def _silence() -> None:
-    """Nobody reads what we write: let the interpreter's last flush go nowhere."""
+    """Nothing takes what we write: let the interpreter's last flush go nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)

@@ -83,7 +83,7 @@ class Ui:
 
 def _beside(*lines: str) -> None:
     """On stderr, after what stdout has: where both go to one place they are read in the order they were said."""
-    with suppress(BrokenPipeError):  # of the reader of stdout; it is looked at where the program ends
+    with suppress(OSError):  # of stdout: its reader has gone, or its disk is full; the end of the program sees it too
         sys.stdout.flush()
     sys.stderr.write("".join(f"{line}\n" for line in lines))
 

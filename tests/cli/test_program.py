@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -190,6 +191,28 @@ def test_a_reader_that_goes_away_is_no_trouble() -> None:
     assert schema.stderr.read() == b""
     schema.stderr.close()
     assert schema.wait(60) == 0
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_the_output_is_one_sentence(form: str, unbuffered: str) -> None:
+    with open("/dev/full", "w") as full:
+        told = subprocess.run(
+            [*PROGRAM, "version", "-o", form],
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (told.returncode, told.stderr) == (ExitCode.TRY_AGAIN, "error: No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_closed_output_is_no_trouble(configuration: Path, closed: str) -> None:
+    command = f"{shlex.join([*PROGRAM, 'validate', str(configuration)])} {closed}"
+    told = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stderr) == (0, "")
 
 
 def test_output_is_utf_8_on_any_locale(configuration: Path) -> None:
