@@ -190,7 +190,7 @@ class Reader:
             start = tail if (head - tail) % numbering.modulo <= numbering.most else head
         unread = (head - start) % numbering.modulo
         old = await self._slots(header, start - numbering.slots, numbering.slots)
-        if not unread and (late := _late(old, self._plan.sequences)):
+        if not unread and (late := self._late(old, header, head)):
             start, old = (start - late) % numbering.modulo, old[:-late]
         counted = {} if self._before is None else self._before.values
         state = State(
@@ -219,7 +219,7 @@ class Reader:
             if sequence is not None:
                 sequence = (sequence + (head - known.next) % numbering.modulo) % self._plan.sequences
         else:
-            late = _late(slots, self._plan.sequences)
+            late = self._late(slots, header, head)
             end, slots = (head - late) % numbering.modulo, slots[: len(slots) - late]
             new, cause = self._survivors(known, slots, header, end)
             new = max(0, min(new, len(slots) - moved - 1))
@@ -237,6 +237,14 @@ class Reader:
         if cause == "plc_restart" and self._plan.since_boot:
             state = state._replace(stamp=header.clock)
         return self._batch(state, slots[len(slots) - new :], header, cause)
+
+    def _late(self, slots: Sequence[Slot], header: Header, head: int) -> int:
+        """`_late` of the whole ring up to `head`; what is below the tail was whole when it was confirmed."""
+        numbering, late = self._plan.numbering, _late(slots, self._plan.sequences)
+        if not self._plan.confirms or header.tail is None:
+            return late
+        unread = (head - numbering.number(header.tail)) % numbering.modulo
+        return min(late, unread) if unread <= numbering.most else late
 
     def _survivors(self, known: State, slots: Sequence[Slot], header: Header, head: int) -> tuple[int, str]:
         """(how many of the newest slots hold entries that were not told, the cause of the loss)"""

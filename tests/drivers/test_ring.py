@@ -344,3 +344,16 @@ async def test_a_restart_that_the_sequence_shows_tells_what_was_written_since() 
     push(plc, 3)
     await line.drain()
     assert line.told[-4:] == ["plc_restart", 31, 32, 33]
+
+
+async def test_what_a_plc_emptied_below_its_tail_is_not_waited_for() -> None:
+    plc = RingPlc(plan("next", 8, tail=True, sequences=65536)._replace(erases=True))
+    line = await started(plc)
+    push(plc, 3)
+    await line.drain()
+    plc.slot[2] = Slot("empty", 0, None, {"number": None}, 0)
+    anew = await started(plc)
+    push(plc, 1)
+    await anew.drain()
+    await anew.drain()
+    assert anew.told == [4]
