@@ -3,7 +3,8 @@
 Both become the lines that `timeline` reads, with the number of the line in the file. CSV may be separated by
 commas or semicolons; rows of one moment that follow each other are read together. In CSV the special keys
 `device`, `plc`, `agent` and `clock` may stand where the tag stands, with their word as the value: `lost`, or
-`lost oven-1` where there are several devices. Entries of a ring are written in JSON Lines only.
+`lost oven-1` where there are several devices. Any other special key is a tag of that name there, made a line as
+`/history`; entries of a ring are written in JSON Lines only.
 """
 
 import csv
@@ -14,6 +15,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from edge_agent.replay.timeline import SPECIAL
 
 _COLUMNS = ("at", "tag", "value", "quality", "source_at")
 _EVENTS = frozenset({"device", "plc", "agent", "clock"})
@@ -106,7 +109,7 @@ def _row(row: list[str], header: list[str], number: int, type_of: TypeOf, *, com
     if quality != "bad":
         try:
             value = cells.get("value", "")
-            line[tag] = (
+            line[f"/{tag}" if tag in SPECIAL else tag] = (
                 value if (kind := type_of(tag)) in ("string", "conditions") else _value(value, kind, comma=comma)
             )
         except ValueError as error:

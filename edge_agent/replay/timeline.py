@@ -120,8 +120,10 @@ class Reader:
         agent = raw.get("agent")
         if agent not in (None, "killed", "started"):
             raise TimelineFault(f"`agent` is killed or started, not {agent!r}", key="agent")
-        if raw.get("history", False) not in (True, False):
-            raise TimelineFault("`history` is true or false", key="history")
+        if not isinstance(raw.get("history", False), bool):
+            raise TimelineFault(
+                "`history` is true or false; a tag of this name is written DEVICE/history", key="history"
+            )
         if raw.get("history") and word != "back" and agent != "started":
             raise TimelineFault("`history` belongs to `device: back` or `agent: started`", key="history")
         return Line(

@@ -2,7 +2,9 @@ from typing import Any
 
 import pytest
 
+from drivers.modbus.options import ModbusDevice
 from edge_agent.replay.samples import SampleFault, parse
+from edge_agent.replay.timeline import Reader, TimelineFault
 
 TYPES = {"status": "int16", "press-1/total": "uint16", "temp": "float32", "order": "string", "on": "bool"}
 
@@ -50,6 +52,21 @@ def test_what_happens_to_devices_can_stand_in_csv() -> None:
         {"at": "5s", "device": "lost"},
         {"at": "6s", "device": "back"},
     ]
+
+
+@pytest.mark.parametrize("tag", ["history", "entries", "quality"])
+def test_a_tag_with_the_name_of_a_word_of_lines_keeps_its_values(tag: str) -> None:
+    device = ModbusDevice.model_validate(
+        {"driver": "modbus", "url": "tcp://127.0.0.1", "tags": {tag: {"holding": 1, "type": "uint16"}}}
+    )
+    reader = Reader({"press": device}, "press", 0)
+    samples = parse(f"at,tag,value\n0s,{tag},1\n1s,{tag},0\n", lambda _: "uint16")
+    assert [line.values for line in reader.read(sample.line for sample in samples)] == [
+        {("press", tag): 1},
+        {("press", tag): 0},
+    ]
+    with pytest.raises(TimelineFault):
+        reader.read([{"at": "0s", tag: 0}])
 
 
 def test_json_lines_are_lines_as_they_are() -> None:
