@@ -57,6 +57,8 @@ class Bounds:
         self._unreadable = False
         self._declared = FOLD_AT_MOST
         """Bytes of declarations since those that wait were folded; how many a former process made is not known."""
+        self._in_vain: bool | None = None
+        """How widely it was tried to fold in vain since anything was given up; None if it was not."""
 
     async def run(self) -> None:
         turn = 0
@@ -157,7 +159,7 @@ class Bounds:
         gone = [each.span for each in runs]
         said = declarations.given_up(oldest, cause)
         count = sum(sum(each.types.values()) for each in runs)
-        if fold:
+        if fold and self._in_vain not in (True, widely):
             self._declared = 0
             kept = declarations.KEPT
             waiting = await self._outbox.oldest(Lane.HEALTH, self._options.max_size, only=kept, with_bodies=kept)
@@ -165,7 +167,10 @@ class Bounds:
                 gone += folding.gone
                 said = folding.said
                 count += len(folding.gone)
+            else:
+                self._in_vain = widely
         if gone:
+            self._in_vain = None
             self._declared += await self._floor.give_up(gone, said)
         return count
 

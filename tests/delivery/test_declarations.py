@@ -3,9 +3,14 @@
 import asyncio
 import json
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from buffer.outbox import Lane, Message, Oldest, Span
+from edge_agent.delivery.bounds import SHED_ABOVE
 from edge_agent.delivery.declarations import folded
 from edge_agent.events.types import AgentStarted, DataLoss
 from tests.delivery.test_bounds import all_of, filling
@@ -82,6 +87,36 @@ def test_few_declarations_and_those_with_a_damaged_one_among_them_are_left_alone
     rows = waiting(*(lost(n, n) for n in range(1, 20)))
     assert folded([rows._replace(bodies=rows.bodies[1:])]) is None
     assert folded([]) is None
+
+
+async def test_what_could_not_be_folded_is_not_looked_at_again_before_more_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with filling(tmp_path, when_full="stop_reading") as filled:
+        of_many = [
+            DataLoss(
+                lost_stream=f"press-{number}.m", lost_epoch="e1", seq_from=1, seq_to=2, extent="exact",
+                count_by_type={"sample.set": 2}, cause="buffer_full", policy="shed_measurements",
+            )
+            for number in range(MACHINES)
+        ]  # fmt: skip
+        await filled.floor.give_up([], of_many)
+        while await filled.fill() <= SHED_ABOVE:
+            await filled.append(Lane.PRODUCTION, 5)
+        looks, oldest = [], filled.outbox.oldest
+
+        async def counted(lane: Lane, size: int, **how: Any) -> Sequence[Oldest]:
+            looks.extend([lane] if "only" in how else [])
+            return await oldest(lane, size, **how)
+
+        monkeypatch.setattr(filled.outbox, "oldest", counted)
+        for _ in range(3):
+            await filled.bounds.make_room()
+        assert looks == [Lane.HEALTH]
+        await filled.append(Lane.MEASUREMENT, 2)
+        for _ in range(3):
+            await filled.bounds.make_room()
+        assert looks == [Lane.HEALTH] * 2
 
 
 async def test_a_small_buffer_that_is_full_for_long_does_not_fill_with_declarations(tmp_path: Path) -> None:
