@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from config.model import Config
@@ -89,6 +89,8 @@ def test_a_line_that_says_what_is_held_anyway_changes_nothing(
     config: Config, timeline: list[dict[str, Any]], at: int
 ) -> None:
     said = [line for line in timeline if float(line["at"][:-1]) <= at]
+    plain = all(line.keys() <= {"at", "status", "total"} for line in said)
+    assume(plain or at - float(said[-1]["at"][:-1]) > 5)  # one more sign of life, and a gap ends one scan earlier
     held = {key: value for line in said for key, value in line.items() if key in ("status", "total")}
     if any(line.get("quality") for line in said):
         held.pop("total")
