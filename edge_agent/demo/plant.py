@@ -1,8 +1,8 @@
 """The demo's plant: the simulated stations behind real servers, and the cables between them and the agent."""
 
 import asyncio
-import os
 import socket
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
@@ -91,14 +91,15 @@ class Plant:
 @contextmanager
 def held_port(port: int) -> Iterator[int]:
     """This port of loopback, or a free one where that is taken, kept from other programs until it is left. A server
-    of this process may listen there meanwhile: both sockets then say that the address may be used again."""
+    of this process may listen there meanwhile: both sockets then say that the address may be used again, which is
+    enough on Linux."""
     with socket.socket() as held:
         try:
             held.bind((LOOPBACK, port))
         except OSError:
             held.bind((LOOPBACK, 0))
         found = int(held.getsockname()[1])
-        if os.name == "posix":
+        if sys.platform == "linux":
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         else:  # elsewhere nobody may listen beside it, so it is only looked for
             held.close()
