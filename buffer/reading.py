@@ -4,6 +4,7 @@ All take the connection of the outbox, in its thread while an agent runs, or one
 cursor stays open between two calls, so the log can be checkpointed meanwhile.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -92,7 +93,8 @@ def looking_into(path: Path) -> Iterator[sqlite3.Connection]:
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise OutboxError(f"Another program has the buffer {path} open.", code="S701") from error
-        raise OutboxError(f"The buffer {path} cannot be read: {error}.", code="S705") from error
+        rights = "" if os.access(path.parent, os.W_OK) else f" That needs the right to write in {path.parent}."
+        raise OutboxError(f"The buffer {path} cannot be read: {error}.{rights}", code="S705") from error
     except sqlite3.DatabaseError as error:
         raise OutboxError(f"The buffer {path} is damaged: {error}.", code="S707") from error
     finally:

@@ -1,5 +1,6 @@
 """A look at the buffer of an agent that does not run changes nothing: what its next start must find out stays."""
 
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -65,6 +66,19 @@ async def test_a_buffer_in_use_is_not_looked_into(tmp_path: Path) -> None:
         pass
     assert failed.value.code == "S701"
     await outbox.close()
+
+
+@pytest.mark.parametrize("may_write", [True, False])
+async def test_a_folder_in_which_one_may_not_write_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, may_write: bool
+) -> None:
+    path = await killed(tmp_path, 1)
+    path.with_name("buffer.db-wal").unlink()
+    path.with_name("buffer.db-wal").mkdir()  # SQLite fails as where it may make no file there
+    monkeypatch.setattr(os, "access", lambda *_: may_write)
+    with pytest.raises(OutboxError, match="cannot be read: unable to open") as failed, looking_into(path):
+        pass
+    assert ("the right to write in" in str(failed.value)) is not may_write
 
 
 async def test_nothing_can_be_written_where_it_is_looked(tmp_path: Path) -> None:
