@@ -4,7 +4,7 @@ An import writes only what differs, into the file where it stands. The file of b
 back by itself if the new one is not sound.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -218,11 +218,18 @@ def planned(
             plan.changed.append(row)
     gone = {device: _without_row(loaded, device, known) for device, known in named.items()} if prune else {}
     for device, templates in gone.items():
+        sharing = list(_sharing(loaded, device)) if templates else []
         for tag, template in templates.items():
             plan.removed.append(f"{device}/{tag}")
             if template:
                 what = f"{device}/{tag} has no row, and stands in template {template}"
                 faults.append(table.fault(TOP, Problem("E206", what, fix="take it out there, or give it a row")))
+            for other in sharing:
+                if tag not in gone.get(other, ()):
+                    what = f"{device}/{tag} has no row, and its lines are those of {other}/{tag} too"
+                    faults.append(
+                        table.fault(TOP, Problem("E206", what, fix="give it a row, or write tags for each"))
+                    )
     if faults:
         raise ConfigFaults(faults)
     for device in {**fresh, **gone}:
@@ -235,8 +242,18 @@ def planned(
     for file, found in edits.items():
         if found:
             source = _source(loaded, file)
-            plan.texts[file] = source, tag_edits.applied(source, found)
+            once = list(dict.fromkeys(found))  # devices with the same lines as tags have the same edits
+            plan.texts[file] = source, tag_edits.applied(source, once)
     return plan
+
+
+def _sharing(loaded: "Loaded", device: str) -> Iterator[str]:
+    """Other devices whose tags are written once with its own: `tags: *tags`."""
+    own = _tags(loaded, device)
+    for other in loaded.config.devices:
+        tags = _tags(loaded, other)
+        if other != device and own is not None and tags is not None and tags.span == own.span:
+            yield other
 
 
 def _without_row(loaded: "Loaded", device: str, named: set[str]) -> dict[str, str]:

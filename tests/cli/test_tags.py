@@ -186,6 +186,23 @@ def test_a_tag_that_is_used_or_of_a_template_is_not_taken_out(
     assert line.read_text("utf-8") == LINE
 
 
+def test_tags_that_devices_share_are_taken_out_once_and_of_all_or_none(edge_agent: Run, line: Path) -> None:
+    shared = LINE.replace("  meter:\n", "  pump:\n    driver: modbus\n    url: tcp://10.20.1.32\n    tags: &tags\n"
+        "      on: {coil: 4}\n      amps: {holding: 2}\n      volts: {holding: 3}\n"
+        "  spare: {driver: modbus, url: tcp://10.20.1.33, tags: *tags}\n  meter:\n")  # fmt: skip
+    line.write_text(shared, encoding="utf-8")
+    rows = "device;tag;coil;holding\npump;on;4;\npump;volts;;3\n"
+    (line.parent / "new.csv").write_text(rows, encoding="utf-8")
+    refused = edge_agent("tags", "import", "new.csv", "--prune")
+    assert refused.exit_code == ExitCode.BAD_CONFIG
+    assert "pump/amps has no row, and its lines are those of spare/amps too" in refused.stderr
+    assert line.read_text("utf-8") == shared
+    (line.parent / "new.csv").write_text(f"{rows}spare;on;4;\nspare;volts;;3\n", encoding="utf-8")
+    done = edge_agent("tags", "import", "new.csv", "--prune")
+    assert done.exit_code == 0, done.stderr
+    assert line.read_text("utf-8") == shared.replace("      amps: {holding: 2}\n", "")
+
+
 @pytest.mark.parametrize(
     ("table", "said"),
     [
