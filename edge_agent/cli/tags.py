@@ -243,6 +243,10 @@ def planned(
         if found:
             source = _source(loaded, file)
             once = list(dict.fromkeys(found))  # devices with the same lines as tags have the same edits
+            places = [span for span, _ in once if span[:2] != span[2:4]]
+            if len(set(places)) < len(places):
+                what = "rows of devices that share their tags differ"
+                raise ConfigFaults([table.fault(TOP, Problem("E206", what, fix="make them alike"))])
             plan.texts[file] = source, tag_edits.applied(source, once)
     return plan
 

@@ -201,6 +201,9 @@ def test_tags_that_devices_share_are_taken_out_once_and_of_all_or_none(edge_agen
     done = edge_agent("tags", "import", "new.csv", "--prune")
     assert done.exit_code == 0, done.stderr
     assert line.read_text("utf-8") == shared.replace("      amps: {holding: 2}\n", "")
+    (line.parent / "new.csv").write_text("device;tag;coil\npump;on;5\nspare;on;61\n", encoding="utf-8")
+    differ = edge_agent("tags", "import", "new.csv", "--on-conflict", "overwrite")
+    assert "rows of devices that share their tags differ" in differ.stderr
 
 
 @pytest.mark.parametrize(
