@@ -291,23 +291,36 @@ class Keeper:
             self._say_full(False)
 
     def _group(self) -> list[Write]:
-        """The oldest appends, up to `GROUP_ROWS` messages; one alone after a group that failed. What waits for room
-        goes together with the append behind it that makes it."""
+        """The oldest appends, up to `GROUP_ROWS` messages; one alone after a group that failed. Without room those
+        that make it go first, together."""
+        if self._full and not self._alone and (first := self._making_room()):
+            return first
         group: list[Write] = []
-        making = -1
-        if self._full:
-            for index, write in enumerate(self._held):
-                if write.work.evict:
-                    making = index
         rows = 0
-        for index, write in enumerate(self._held):
+        for write in self._held:
             rows += max(len(write.work.messages), 1)
-            if group and (self._alone or (rows > GROUP_ROWS and index > making)):
+            if group and (self._alone or rows > GROUP_ROWS):
                 break
             group.append(write)
-            if index == making:
-                break
         return group
+
+    def _making_room(self) -> list[Write]:
+        """The appends that give something up, with those before them that share a stream or a state: moved to the
+        front. Behind one that needs more room than they make they would wait for ever."""
+        first: list[Write] = []
+        others: list[Write] = []
+        shared: set[tuple[str, str]] = set()
+        for write in reversed(self._held):
+            work = write.work
+            keys = {(each.stream, each.epoch) for each in work.messages} | {("", key) for key in work.states}
+            if work.evict or keys & shared:
+                first.append(write)
+                shared |= keys
+            else:
+                others.append(write)
+        if first:
+            self._held = deque([*reversed(first), *reversed(others)])
+        return first[::-1]
 
     def _store(self, group: list[Write]) -> bool:
         """Commit a group and settle it; False if it must wait."""

@@ -100,7 +100,8 @@ EVICT_ROWS: Final = 2000
 
 
 class Outbox(Protocol):
-    """Store and forward. `append` calls are committed in the order in which they were called."""
+    """Store and forward. `append` calls are committed in the order in which they were called; while there is no room,
+    those that make it (`evict`) pass those with which they share no stream and no state."""
 
     async def open(self) -> None:
         """Open or create the database; a damaged one is moved aside (see `quarantined`). Raises `OutboxError`."""
@@ -140,7 +141,7 @@ class Outbox(Protocol):
         """Commit the messages and the states in one transaction; return when they are on the disk.
 
         What still waits of `evict` (see `oldest`) is given up in the same transaction, before anything is stored,
-        so that it makes room for this append and for those that wait before it.
+        so that it makes room for this append and then for those that wait.
 
         The call takes its place in the queue at once, before the first suspension, so that callers who
         call in order are committed in order. Waits while the disk or the quota is full: that is the back-pressure.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from buffer.ledger import Ledger
-from buffer.outbox import Lane, Message, OutboxError
+from buffer.outbox import Lane, Message, OutboxError, Span
 from buffer.schema import open_database
 from buffer.sqlite import SqliteOutbox
 from tests.waiting import until
@@ -81,6 +81,26 @@ async def test_an_append_waits_when_the_file_is_full_and_goes_on_after_confirmat
         await until(lambda: not outbox.full)
         assert await read(outbox) == list(range(21, seq + 2))
         assert await outbox.load_state("press07") == b"%d" % (seq + 1)
+
+
+async def test_what_makes_a_little_room_does_not_wait_behind_what_needs_more(tmp_path: Path) -> None:
+    async with opened(tmp_path / "buffer.db") as outbox:
+
+        def said(seq: int, *evict: Span) -> "asyncio.Future[None]":
+            message = Message("$agent.h", outbox.epoch, seq, Lane.HEALTH, "data.loss", "ea/v1/evt", b"{}")
+            return asyncio.ensure_future(outbox.append([message], states={}, evict=evict))
+
+        await said(1)
+        seq, call = await fill(outbox)
+        before = said(2)
+        async with asyncio.timeout(20):
+            await asyncio.gather(before, said(3, Span("$agent.h", outbox.epoch, 1, 1)))
+        assert not call.done(), "one small message is not room enough"
+        async with asyncio.timeout(20):
+            await asyncio.gather(call, said(4, Span("press07.p", outbox.epoch, 1, 9)))
+        assert await read(outbox) == list(range(10, seq + 1))
+        health = await outbox.next_batch(9, lane=Lane.HEALTH)
+        assert [stored.message.seq for stored in health] == [2, 3, 4]
 
 
 async def test_the_longest_confirmed_messages_make_room_for_new_ones(tmp_path: Path) -> None:
