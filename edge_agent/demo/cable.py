@@ -1,9 +1,11 @@
 """A cable that can be cut: a TCP relay between the agent and one of the demo's servers.
 
-While it is cut, connections are broken and new ones refused, as with a machine that is switched off.
+While it is cut, connections are broken and new ones refused, as with a machine that is switched off. Its port is kept
+from other programs until it is closed, or the agent would find a stranger there.
 """
 
 import asyncio
+import socket
 from contextlib import suppress
 
 LOOPBACK = "127.0.0.1"
@@ -16,11 +18,13 @@ class Cable:
         self.port = port
         self._target = target
         self._server: asyncio.Server | None = None
+        self._held: socket.socket | None = None
         self._relays: set[asyncio.Task[None]] = set()
         self._ends: set[asyncio.StreamWriter] = set()
 
     async def mend(self) -> None:
         """Accept connections. Raises OSError if the port is taken. Safe twice."""
+        self._let_go()
         if self._server is None:
             self._server = await asyncio.start_server(self._relay, LOOPBACK, self.port)
             self.port = self._server.sockets[0].getsockname()[1]
@@ -31,11 +35,31 @@ class Cable:
         if server is None:
             return
         server.close()
+        self._hold()
         while self._relays:
             for end in self._ends:
                 end.transport.abort()
             await asyncio.wait(self._relays, timeout=0.1)
         await server.wait_closed()
+
+    async def close(self) -> None:
+        """Cut it for good."""
+        await self.cut()
+        self._let_go()
+
+    def _hold(self) -> None:
+        """A bound socket that does not listen: who connects is refused, and nobody else is given the port. It may be
+        bound beside connections that have just ended, but nothing beside it."""
+        self._held = socket.socket()
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):
+            self._held.bind((LOOPBACK, self.port))
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -77,7 +77,7 @@ class Plant:
             mending.cancel()
         await asyncio.gather(*self._mending.values(), return_exceptions=True)
         for cable in self.cables.values():
-            await cable.cut()
+            await cable.close()
         await self._press.close()
         self._oven.close()
 

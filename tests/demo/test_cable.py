@@ -1,6 +1,7 @@
 """The cable between the agent and the demo's servers."""
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -28,7 +29,7 @@ async def echoing():
     try:
         yield cable, got
     finally:
-        await cable.cut()
+        await cable.close()
         server.close()
         await server.wait_closed()
 
@@ -60,6 +61,10 @@ async def test_a_cut_cable_breaks_the_connection_and_refuses_new_ones_until_it_i
         await hang_up(writer)
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection(LOOPBACK, cable.port)
+        with socket.socket() as stranger:
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with pytest.raises(OSError, match="in use"):
+                stranger.bind((LOOPBACK, cable.port))
         await cable.mend()
         reader, writer = await asyncio.open_connection(LOOPBACK, cable.port)
         writer.write(b"again")
